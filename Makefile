@@ -1,0 +1,53 @@
+# What people type. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+RUN = JAVA_HOME="$$(tools/find_java.sh)" && export JAVA_HOME && $(VENV)/bin/
+# Another wheel index for PyTorch, e.g. its CPU one: TORCH_INDEX=https://download.pytorch.org/whl/cpu make demo
+TORCH_INDEX ?=
+LAKE := .cache/demo/lake
+
+.PHONY: help setup demo test test-fast lint format docs bench clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed ## Make .venv and install the project
+
+$(VENV)/.installed: setup.cfg pyproject.toml conf/constraints.txt
+	@tools/check_python.sh $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c conf/constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup ## Run the whole night on MovieLens (or a generated world) and query it
+	$(RUN)python -m crossrec_core.demo --cache .cache/demo
+	$(RUN)python jobs/nightly.py --config conf/demo.toml
+	$(VENV)/bin/python -m crossrec_core.demo show --lake $(LAKE)
+
+test: setup ## Run all tests
+	$(RUN)python -m pytest
+
+test-fast: setup ## Run the tests that take seconds
+	$(VENV)/bin/python -m pytest -m 'not spark and not slow'
+
+lint: setup ## Check style, types and who imports whom
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	PYTHONPATH=. $(VENV)/bin/lint-imports
+
+format: setup ## Put the code in its format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+docs: setup ## Make docs/settings.md and docs/tables.md from the code
+	$(VENV)/bin/python docs/make_reference.py
+
+bench: setup ## Run the short benchmarks
+	$(RUN)python benchmarks/feed.py --repetitions 5
+
+clean: ## Remove caches and the demo's lake, not .venv
+	rm -rf .cache/demo/lake .mypy_cache .ruff_cache .import_linter_cache spark-warehouse
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,57 @@
+"""Settings in, a SparkSession out. The only place that makes one."""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from pyspark.sql import SparkSession
+
+# What results and memory depend on; a user's [spark.options] may add to these, and override them knowingly.
+_OPTIONS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.adaptive.enabled": "true",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.compression.codec": "zstd",
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    "spark.sql.sources.commitProtocolClass": (
+        "org.apache.spark.sql.execution.datasources.SQLHadoopMapReduceCommitProtocol"
+    ),
+    "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+}
+
+
+def start_session(
+    name: str,
+    *,
+    master: str,
+    driver_memory: str,
+    shuffle_partitions: int,
+    arrow_batch_rows: int,
+    options: Mapping[str, str],
+) -> SparkSession:
+    """Start Spark, or take the session that spark-submit started.
+
+    Workers run the Python of the driver unless PYSPARK_PYTHON says otherwise. With an empty ``master`` spark-submit
+    decides. ``arrow_batch_rows`` bounds the rows of one pandas UDF batch.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(name)
+    if master and "spark.master" not in os.environ.get("PYSPARK_SUBMIT_ARGS", ""):
+        builder = builder.master(master)
+    merged = {
+        **_OPTIONS,
+        "spark.driver.memory": driver_memory,
+        "spark.sql.shuffle.partitions": str(shuffle_partitions),
+        "spark.sql.execution.arrow.maxRecordsPerBatch": str(arrow_batch_rows),
+        **options,
+    }
+    for key, value in merged.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()

@@ -1,0 +1,238 @@
+"""The settings: one frozen dataclass per stage. conf/default.toml holds every default.
+
+Each field's ``doc`` is its entry in docs/settings.md. Functions receive plain values, never these objects; only jobs
+unpack them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def setting(doc: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None) -> Any:
+    """A field that ``crossrec_core.config`` checks and the reference describes."""
+    return field(metadata={"doc": doc, "choices": choices, "low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeSettings:
+    path: str = setting("Folder or URL of the lake: a local path, file://, s3a://, abfss://, gs://, hdfs://.")
+    keep_runs: int = setting("Published runs to keep; older ones are deleted by publish.", low=1)
+    storage_options: dict[str, str] = setting("Options deltalake needs to reach the lake (keys, endpoints).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparkSettings:
+    master: str = setting("Spark master for `python jobs/...`; empty leaves it to spark-submit.")
+    driver_memory: str = setting("Heap of the driver's JVM; in local mode the only heap.")
+    shuffle_partitions: int = setting("Partitions of a shuffle before adaptive execution merges them.", low=1)
+    options: dict[str, str] = setting("Any further Spark option, by its full name.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueSettings:
+    path: str = setting("File, folder or glob of the item catalogue; empty for none.")
+    format: str = setting("How the catalogue is stored.", choices=("csv", "tsv", "jsonl", "parquet", "table"))
+    item_id: str = setting("Column of the item id.")
+    title: str = setting("Column shown to people; empty for none.")
+    text: list[str] = setting("Columns joined into the text for the encoders.")
+    categories: str = setting("Column of categories; empty for none.")
+    separator: str = setting("What separates values in multi-valued text columns; empty for any white space.")
+    numerics: list[str] = setting("Numeric attribute columns.")
+    labels: list[str] = setting("Multi-valued attribute columns.")
+    domain_column: str = setting("Column that names the row's domain; empty when the file holds one domain.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainSettings:
+    like: str = setting("Domain whose block this one starts from; empty for conf/default.toml's [domain].")
+    path: str = setting("File, folder or glob of the log, or a warehouse table's name.")
+    format: str = setting("How the log is stored.", choices=("csv", "tsv", "jsonl", "parquet", "table"))
+    user_id: str = setting("Column of the user id.")
+    item_id: str = setting("Column of the item id.")
+    event_time: str = setting("Column of the time, or of the position for order-only logs.")
+    time_unit: str = setting("What the time column holds.", choices=("s", "ms", "us", "iso", "order"))
+    action: str = setting("Column of the event type; empty when every row is of one type.")
+    default_action: str = setting("Event type of rows without one.")
+    value: str = setting("Column of a number per event (rating, price, seconds watched); empty for none.")
+    events: dict[str, float] = setting("Event types and their weights; any other type is rejected.")
+    domain_column: str = setting("Column that names the row's domain; empty when the log holds one domain.")
+    domain_value: str = setting("What that column holds for this domain; empty for the block's name.")
+    user_space: str = setting("Domains of one user space share user ids.")
+    item_space: str = setting("Domains of one item space share item ids; empty: the items are this domain's own.")
+    exclude_seen: bool = setting("Never recommend what the user already has (false for groceries or news).")
+    value_low: float = setting("Rows with a value below are rejected.")
+    value_high: float = setting("Rows with a value above are rejected.")
+    catalogue: CatalogueSettings = setting("The item catalogue of the domain.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolesSettings:
+    targets: list[str] = setting("Domains that get lists; empty for all.")
+    sources: list[str] = setting("Domains that lend knowledge; empty for all (a target never lends to itself).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanSettings:
+    drop_duplicates: bool = setting("Reject exact repeats of user, item, action and time.")
+    repeat_within_s: int = setting("Reject repeats of user, item and action within these seconds; 0 keeps them.", low=0)
+    oldest_event: str = setting("ISO date; earlier events are rejected.")
+    newest_event: str = setting("ISO date; later events are rejected; empty for the run's date.")
+    max_events_per_day: int = setting("Users above it on any day are bots: all their events go; 0 is off.", low=0)
+    max_events_per_minute: int = setting("Events past this many of a user in one minute are a burst; 0 is off.", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormaliseSettings:
+    fill: str = setting("Missing numerics.", choices=("mean", "median", "mode", "drop", "none"))
+    outliers: str = setting("How bounds are fitted; values beyond are clipped.", choices=("none", "quantile", "iqr"))
+    low_quantile: float = setting("Lower bound for outliers = quantile.", low=0, high=1)
+    high_quantile: float = setting("Upper bound for outliers = quantile.", low=0, high=1)
+    iqr_factor: float = setting("Bounds for outliers = iqr: this many interquartile ranges.", low=0)
+    scaling: str = setting("How numerics are scaled.", choices=("none", "standard", "minmax", "log1p_standard"))
+    pca_dimensions: int = setting("Principal components kept of an item's numeric block; 0 is off.", low=0)
+    min_user_events: int = setting("k-core: users with fewer training events leave training; 0 is off.", low=0)
+    min_item_events: int = setting("k-core: items with fewer training events leave training; 0 is off.", low=0)
+    core_rounds: int = setting("Rounds of the k-core at most.", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    protocol: str = setting("time: cut by days. leave_one_out: last item tests.", choices=("time", "leave_one_out"))
+    test_days: float = setting("Days at the end of a log that test; 0 for no test: only lists to serve.", low=0)
+    valid_days: float = setting("Days before them that validate.", low=0)
+    cut: str = setting("ISO date of the test's first day; empty: test_days before each clock's last event.")
+    per_domain: bool = setting("Cut each domain at its own last event (platforms without a common time).")
+    seed: int = setting("Seed of the hash that breaks ties in time.")
+    negatives_per_positive: int = setting("Unseen items sampled per held-out item for the click metrics.", low=1)
+    max_validation_users: int = setting("Users per domain that early stopping looks at.", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequencesSettings:
+    max_len: int = setting("Latest events kept of a user.", low=2)
+    session_gap_minutes: float = setting("A longer pause starts a session.", low=0)
+    interest_half_life_days: float = setting("Half-life of events in the interest profile.", low=0)
+    head_share: float = setting("Share of events that the head items hold.", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSettings:
+    dimensions: int = setting("Width of the text vectors; 0 is off.", low=0)
+    num_buckets: int = setting("Hash buckets of the TF-IDF.", low=16)
+    min_document_count: int = setting("Items a term must occur in.", low=1)
+    max_fit_items: int = setting("Items the SVD is fitted on at most, drawn by hash.", low=100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselinesSettings:
+    models: list[str] = setting("Which of popularity, decayed_popularity, item_knn, markov, als.")
+    half_life_days: list[float] = setting("Half-lives tried for decayed popularity (events for order-only logs).")
+    window: int = setting("Events ahead that a pair may span.", low=1)
+    pair_decay: list[float] = setting("Weights tried per step of distance inside a pair (dt).")
+    backward: list[float] = setting("Weights tried for the backward direction.")
+    alpha: list[float] = setting("Exponents tried: pair weight / (n_i^alpha * n_j^(1-alpha)).")
+    history_decay: list[float] = setting("Weights tried per step of age of a history item (g).")
+    cross_domain: list[float] = setting("Weights tried for pairs that cross domains.")
+    popularity_share: list[float] = setting("Shares tried of decayed popularity mixed into markov.")
+    max_neighbours: int = setting("Strongest next items kept per item.", low=1)
+    max_history: int = setting("Latest events of a user that make pairs.", low=2)
+    als_rank: int = setting("Factors of ALS.", low=1)
+    als_iterations: int = setting("Sweeps of ALS.", low=1)
+    als_regularisation: list[float] = setting("Regularisation tried for ALS.")
+    als_alpha: float = setting("Confidence of ALS: 1 + alpha * weight.", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    encoder: str = setting("Sequence encoder.", choices=("gpt",))
+    width: int = setting("Width of the vectors.", low=4)
+    layers: int = setting("Blocks of the encoder.", low=1)
+    heads: int = setting("Attention heads; divides the width.", low=1)
+    dropout: float = setting("Dropout.", low=0, high=0.95)
+    id_dropout: float = setting("Share of items per batch whose id embedding is hidden: text learns.", low=0, high=1)
+    full_softmax_items: int = setting("Domains up to this many candidates train on the full softmax.", low=0)
+    num_negatives: int = setting("Shared uniform negatives per domain above that.", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    max_epochs: int = setting("Epochs at most; 0 skips the stage.", low=0)
+    patience: int = setting("Epochs without a better validation NDCG@10 before it stops.", low=1)
+    batch_size: int = setting("Sequences per optimiser step.", low=1)
+    learning_rate: float = setting("Peak learning rate of AdamW.", low=0)
+    weight_decay: float = setting("Weight decay of AdamW.", low=0)
+    warmup_share: float = setting("Share of the steps that warm up; a cosine follows.", low=0, high=1)
+    clip_norm: float = setting("Gradients are clipped to this norm.", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    seed: int = setting("Seed of weights, order and dropout.")
+    device: str = setting("auto takes a GPU where there is one.", choices=("auto", "cpu", "cuda"))
+    threads: int = setting("Torch threads on the CPU; 0 for one per core.", low=0)
+    bf16: bool = setting("bfloat16 autocast on a GPU that has it.")
+    reader_threads: int = setting("Threads that read Parquet.", low=1)
+    refit_for_backtest: bool = setting("Refit on train + validation, for the epochs found, before the test is read.")
+    refit_for_serve: bool = setting("Refit the guard's winner on everything before lists are served.")
+    domain_temperature: float = setting("Domains train with weight n^temperature.", low=0, high=1)
+    pretrain: FitSettings = setting("Stage 1: all domains.")
+    finetune: FitSettings = setting("Stage 2: the transferred model on its target.")
+    target_only: FitSettings = setting("The control: the target's events alone, from scratch.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    n: int = setting("Length of the lists.", low=1)
+    candidates: str = setting(
+        "seen: items of the domain's known events. listed: its catalogue too.", choices=("seen", "listed")
+    )
+    batch_users: int = setting("Users per scored batch.", low=1)
+    block_items: int = setting("Items per scored block.", low=1)
+    threads_per_worker: int = setting("Torch threads of a Python worker; 0 for its share of the cores.", low=0)
+    serve_models: str = setting("guard: the winner per domain. all: every model's lists.", choices=("guard", "all"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    n: list[int] = setting("List lengths of the ranking metrics.")
+    bootstrap_samples: int = setting("Resamples behind an interval.", low=10)
+    bootstrap_buckets: int = setting("Hash buckets of users that are resampled.", low=10)
+    seed: int = setting("Seed of the resampling.")
+    guard_metric: str = setting(
+        "What the guard compares on validation.", choices=("ndcg", "recall", "hr", "map", "mrr")
+    )
+    guard_n: int = setting("List length of the guard's metric.", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings of a run."""
+
+    lake: LakeSettings = setting("Where results live.")
+    spark: SparkSettings = setting("How Spark runs.")
+    domains: dict[str, DomainSettings] = setting("One block per domain.")
+    roles: RolesSettings = setting("Sources and targets.")
+    clean: CleanSettings = setting("Fixed rules for raw rows.")
+    split: SplitSettings = setting("What is held out.")
+    normalise: NormaliseSettings = setting("What is fitted on training rows.")
+    sequences: SequencesSettings = setting("Sequences, sessions and interests.")
+    text: TextSettings = setting("The embedded text encoder.")
+    baselines: BaselinesSettings = setting("Traditional systems; a list is tried on validation.")
+    model: ModelSettings = setting("The neural model.")
+    train: TrainSettings = setting("How it is trained.")
+    score: ScoreSettings = setting("Lists.")
+    evaluate: EvaluateSettings = setting("Metrics and intervals.")
+
+    @property
+    def targets(self) -> list[str]:
+        """Domains that get lists, sorted."""
+        return sorted(self.roles.targets or self.domains)
+
+    @property
+    def sources(self) -> list[str]:
+        """Domains that lend knowledge, sorted."""
+        return sorted(self.roles.sources or self.domains)
+
+    def item_space(self, domain: str) -> str:
+        """The item space of a domain: its own name unless the settings share it."""
+        return self.domains[domain].item_space or domain

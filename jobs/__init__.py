@@ -1,0 +1,1 @@
+"""The doors that nightly runs go through."""

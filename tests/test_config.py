@@ -1,0 +1,109 @@
+"""Settings files in, checked settings or every problem at once out."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from crossrec_core.config import DEFAULTS, hash_config, parse_config, read_config, to_tree
+from crossrec_core.errors import ConfigError
+from crossrec_core.settings import Settings
+
+TWO_DOMAINS = """
+[domains.books]
+path = "books.csv"
+events = { read = 2.0 }
+default_action = "read"
+[domains.films]
+like = "books"
+item_space = "films_of_all_shops"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "x.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_domain_starts_from_the_domain_it_is_like(tmp_path: Path) -> None:
+    settings = read_config(write(tmp_path, TWO_DOMAINS))
+    assert settings.domains["films"].path == "books.csv"
+    assert settings.domains["films"].events == {"read": 2.0}
+    assert settings.item_space("films") == "films_of_all_shops"
+    assert settings.item_space("books") == "books"
+
+
+def test_targets_and_sources_default_to_all_domains(tmp_path: Path) -> None:
+    settings = read_config(write(tmp_path, TWO_DOMAINS))
+    assert settings.targets == settings.sources == ["books", "films"]
+
+
+def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
+    text = TWO_DOMAINS + '[clean]\nwrong = 1\nmax_events_per_day = "many"\n[score]\nn = 0\n[model]\nencoder = "x"\n'
+    with pytest.raises(ConfigError) as caught:
+        read_config(write(tmp_path, text))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert [line.split(": ")[1] for line in lines] == [
+        "clean.wrong", "clean.max_events_per_day", "model.encoder", "score.n",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "domains: none"),
+        ("[domains.'a b']\npath = 'x'", "domains.a b: a domain's name holds letters"),
+        ("[domains.a]\n", "domains.a.path: empty"),
+        ("[domains.a]\npath = 'x'\nlike = 'b'", "domains.a.like: no domain 'b'"),
+        ("[domains.a]\npath = 'x'\ntime_unit = 'order'", "'order' has no days"),
+        ("[domains.a]\npath = 'x'\n[roles]\ntargets = ['b']", "roles.targets: no domain 'b'"),
+        ("[domains.a]\npath = 'x'\n[model]\nheads = 3", "model.heads: 3 does not divide"),
+        ("[domains.a]\npath = 'x'\n[evaluate]\nn = [5]", "evaluate.guard_n: 10 is not in evaluate.n"),
+        ("[domains.a]\npath = 'x'\n[score]\nn = 10", "evaluate.n: 50 is longer than score.n = 10"),
+        ("[domains.a]\npath = 3", "domains.a.path: seen 3; expected text"),
+        ("[domains.a]\npath = 'x'\nexclude_seen = 1", "expected true or false"),
+        ("domains = 3", "domains: seen 3; expected a table"),
+        ("[domains", "not valid TOML"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_config(write(tmp_path, text))
+    assert problem in str(caught.value)
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such settings file"):
+        read_config(tmp_path / "none.toml")
+
+
+def test_overrides_lie_on_top(tmp_path: Path) -> None:
+    settings = read_config(write(tmp_path, TWO_DOMAINS), overrides={"score": {"n": 60}})
+    assert settings.score.n == 60
+
+
+def test_the_hash_follows_results_not_places(tmp_path: Path) -> None:
+    path = write(tmp_path, TWO_DOMAINS)
+    here = hash_config(read_config(path))
+    assert hash_config(read_config(path, overrides={"lake": {"path": "elsewhere"}})) == here
+    assert hash_config(read_config(path, overrides={"score": {"n": 60}})) != here
+
+
+def test_settings_survive_being_stored(tmp_path: Path) -> None:
+    settings = read_config(write(tmp_path, TWO_DOMAINS))
+    assert parse_config(to_tree(settings), where="stored") == settings
+
+
+def test_every_setting_is_described_and_has_a_default() -> None:
+    def check(kind: type, at: str) -> None:
+        hints = get_type_hints(kind)
+        for entry in fields(kind):  # type: ignore[arg-type]
+            assert entry.metadata["doc"].endswith("."), f"{at}{entry.name}"
+            if is_dataclass(hints[entry.name]):
+                check(hints[entry.name], f"{at}{entry.name}.")
+
+    check(Settings, "")
+    assert DEFAULTS.is_file()
