@@ -1,0 +1,74 @@
+"""Truth and candidates in, labelled pairs for the click metrics out: held-out items against sampled unseen ones."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from crossrec_core import columns as c
+from crossrec_core.frames.numbering import with_position
+
+_GROUP = (c.PURPOSE, c.DOMAIN)
+_UNIFORM, _POPULAR = "uniform", "popular"
+_DRAW, _COPY, _POSITION, _SIZE = "draw", "copy", "position", "size"
+
+
+def to_labelled_pairs(
+    truth: DataFrame, histories: DataFrame, popularity: DataFrame, *, negatives_per_positive: int, seed: int
+) -> DataFrame:
+    """Per purpose, domain, user_num and item_num: label 1 for held-out items, 0 for sampled unseen ones.
+
+    Positives: truth items that were known (only those can be scored), of users who were known somewhere. For each,
+    ``negatives_per_positive`` draws from the domain's candidates: the first, third... uniformly, the second, fourth...
+    in proportion to known events. The hash of user, item, draw and seed picks the place, so the same tables give the
+    same pairs whatever their order. Draws that hit an item of the user's known history in the domain or any held-out
+    item of the user are dropped, and repeated draws count once: a user may get fewer negatives than asked for.
+    """
+    is_positive = F.col(c.IS_KNOWN_ITEM) & (F.col(c.SEGMENT) != c.NEW)
+    positives = truth.where(is_positive).select(*_GROUP, c.USER_NUM, c.ITEM_NUM)
+    draws = _to_draws(positives, negatives_per_positive=negatives_per_positive, seed=seed)
+    negatives = _keep_unseen(_to_items(draws, popularity), histories, truth)
+    return positives.withColumn(c.LABEL, F.lit(1)).unionByName(negatives.withColumn(c.LABEL, F.lit(0)))
+
+
+def _to_draws(positives: DataFrame, *, negatives_per_positive: int, seed: int) -> DataFrame:
+    """One row per positive and draw: purpose, domain, user_num, the kind of draw and a hash that picks the place."""
+    number = F.explode(F.sequence(F.lit(0), F.lit(negatives_per_positive - 1)))
+    return positives.withColumn("number", number).select(
+        *_GROUP,
+        c.USER_NUM,
+        F.when(F.col("number") % 2 == 0, _UNIFORM).otherwise(_POPULAR).alias(_DRAW),
+        F.xxhash64(c.USER_NUM, c.ITEM_NUM, F.lit(seed), "number").alias("hash"),
+    )
+
+
+def _to_items(draws: DataFrame, popularity: DataFrame) -> DataFrame:
+    """The item that each draw hits: purpose, domain, user_num, item_num, repeats dropped."""
+    pool = with_position(_to_pool(popularity), within=[*_GROUP, _DRAW], by=[c.ITEM_NUM, _COPY], position=_POSITION)
+    sizes = pool.groupBy(*_GROUP, _DRAW).agg(F.count(F.lit(1)).alias(_SIZE))
+    return (
+        draws.join(F.broadcast(sizes), on=[*_GROUP, _DRAW], how="inner")
+        .withColumn(_POSITION, F.pmod(F.col("hash"), F.col(_SIZE)))
+        .join(pool, on=[*_GROUP, _DRAW, _POSITION], how="inner")
+        .select(*_GROUP, c.USER_NUM, c.ITEM_NUM)
+        .distinct()
+    )
+
+
+def _to_pool(popularity: DataFrame) -> DataFrame:
+    """What draws pick from: every candidate once for uniform draws, once per known event for popular ones."""
+    zero = F.lit(0).cast("bigint")
+    once = popularity.select(*_GROUP, c.ITEM_NUM, F.lit(_UNIFORM).alias(_DRAW), zero.alias(_COPY))
+    copies = F.explode(F.sequence(F.lit(1).cast("bigint"), F.col(c.NUM_EVENTS))).alias(_COPY)
+    touched = popularity.where(F.col(c.NUM_EVENTS) > 0)
+    return once.unionByName(touched.select(*_GROUP, c.ITEM_NUM, F.lit(_POPULAR).alias(_DRAW), copies))
+
+
+def _keep_unseen(pairs: DataFrame, histories: DataFrame, truth: DataFrame) -> DataFrame:
+    seen = histories.select(*_GROUP, c.USER_NUM, c.ITEM_NUMS)
+    held_out = truth.select(*_GROUP, c.USER_NUM, c.ITEM_NUM)
+    is_seen = F.coalesce(F.array_contains(c.ITEM_NUMS, F.col(c.ITEM_NUM)), F.lit(False))
+    return (
+        pairs.join(seen, on=[*_GROUP, c.USER_NUM], how="left")
+        .where(~is_seen)
+        .drop(c.ITEM_NUMS)
+        .join(held_out, on=[*_GROUP, c.USER_NUM, c.ITEM_NUM], how="left_anti")
+    )

@@ -1,0 +1,50 @@
+"""Known events in, the candidate items of each purpose and domain with their popularity out."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import Window as W
+from pyspark.sql import functions as F
+
+from crossrec_core import columns as c
+
+_GROUP = (c.PURPOSE, c.DOMAIN)
+
+
+def to_popularity(known: DataFrame, *, head_share: float) -> DataFrame:
+    """Per purpose, domain and item: known events, distinct users, weight, and whether the item is head.
+
+    Head are the most popular items that together make ``head_share`` of the events: items are taken by falling number
+    of events, all of one number at once, until the share is reached. So items with equally many events are all head or
+    all tail, and only the few distinct numbers have to be put in order.
+    """
+    counts = known.groupBy(*_GROUP, c.ITEM_NUM).agg(
+        F.count(F.lit(1)).alias(c.NUM_EVENTS),
+        F.count_distinct(c.USER_NUM).alias(c.NUM_USERS),
+        # Decimals: the same sum in any order of rows, so that equal items stay equal.
+        F.sum(F.col(c.WEIGHT).cast("decimal(18,9)")).cast("double").alias(c.WEIGHT),
+    )
+    return counts.join(_to_head_counts(counts, head_share), on=[*_GROUP, c.NUM_EVENTS], how="inner")
+
+
+def with_listed_items(popularity: DataFrame, item_features: DataFrame) -> DataFrame:
+    """Make every listed item a candidate of every purpose: those nobody has touched come with zero events."""
+    purposes = popularity.select(*_GROUP).distinct()
+    listed = item_features.select(c.DOMAIN, c.ITEM_NUM).join(F.broadcast(purposes), on=c.DOMAIN, how="inner")
+    zero = F.lit(0).cast("bigint")
+    return listed.join(popularity, on=[*_GROUP, c.ITEM_NUM], how="left").select(
+        *_GROUP,
+        c.ITEM_NUM,
+        F.coalesce(c.NUM_EVENTS, zero).alias(c.NUM_EVENTS),
+        F.coalesce(c.NUM_USERS, zero).alias(c.NUM_USERS),
+        F.coalesce(c.WEIGHT, F.lit(0.0)).alias(c.WEIGHT),
+        F.coalesce(c.IS_HEAD, F.lit(False)).alias(c.IS_HEAD),
+    )
+
+
+def _to_head_counts(counts: DataFrame, head_share: float) -> DataFrame:
+    """Per purpose and domain: each distinct number of events, and whether items with so many are head."""
+    group = W.partitionBy(*_GROUP)
+    before = group.orderBy(F.col(c.NUM_EVENTS).desc()).rowsBetween(W.unboundedPreceding, -1)
+    by_count = counts.groupBy(*_GROUP, c.NUM_EVENTS).agg(F.sum(c.NUM_EVENTS).alias("events"))
+    events_before = F.coalesce(F.sum("events").over(before), F.lit(0))
+    is_head = events_before < head_share * F.sum("events").over(group)
+    return by_count.select(*_GROUP, c.NUM_EVENTS, is_head.alias(c.IS_HEAD))

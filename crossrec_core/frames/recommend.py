@@ -1,0 +1,84 @@
+"""Users and an injected scorer in, ranked lists out. Knows no model: only something to call to get a scorer."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from crossrec_core import columns as c
+from crossrec_core.frames.contracts import conform
+from crossrec_core.tables import PAIR_PROBABILITIES, RECOMMENDATIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Score = Callable[["pd.DataFrame"], "pd.DataFrame"]
+
+SCORED = (
+    f"{c.USER_ID} string, {c.MODEL_INDEX} int, {c.DOMAIN_NUM} int, {c.RANK} int, {c.ITEM_NUM} bigint, "
+    f"{c.SCORE} double, {c.PROBABILITY} double, {c.PATH_CODE} tinyint"
+)
+SCORED_PAIRS = (
+    f"{c.USER_ID} string, {c.MODEL_INDEX} int, {c.DOMAIN_NUM} int, {c.ITEM_NUM} bigint, {c.LABEL} int, "
+    f"{c.PROBABILITY} double"
+)
+
+
+def recommend(
+    users: DataFrame, get_scorer: Callable[[], Score], *, batch_users: int, schema: str = SCORED
+) -> DataFrame:
+    """Score every user in one pass, without a shuffle: rows of ``schema``.
+
+    ``get_scorer`` is pickled, and called once per task; it is up to it to load once per Python worker. A batch holds at
+    most ``batch_users`` users; batches change memory, never the result.
+    """
+
+    def score_all(frames: "Iterator[pd.DataFrame]") -> "Iterator[pd.DataFrame]":
+        score = get_scorer()
+        for frame in frames:
+            for start in range(0, len(frame), batch_users):
+                yield score(frame.iloc[start : start + batch_users])
+
+    return users.mapInPandas(score_all, schema)
+
+
+def to_recommendations(
+    scored: DataFrame, item_ids: DataFrame, *,
+    models: Sequence[str], domains: dict[int, str], run_id: str, run_date: date, purpose: str,
+) -> DataFrame:  # fmt: skip
+    """Name what was scored: the columns of ``recommendations``. ``models`` are the names by model_index.
+
+    ``item_ids`` has one row per item_num.
+    """
+    named = (
+        _with_names(scored, item_ids, models=models, domains=domains, run_id=run_id, purpose=purpose)
+        .withColumn(c.RUN_DATE, F.lit(run_date))
+        .withColumn(c.PROBABILITY, F.when(~F.isnan(c.PROBABILITY), F.col(c.PROBABILITY)))
+        .withColumn(c.PATH, F.array(*map(F.lit, c.PATHS))[F.col(c.PATH_CODE)])
+        .drop(c.PATH_CODE)
+    )
+    return conform(named, RECOMMENDATIONS)
+
+
+def to_pair_probabilities(
+    scored: DataFrame, item_ids: DataFrame, *, models: Sequence[str], domains: dict[int, str], run_id: str, purpose: str
+) -> DataFrame:
+    """Name the scored pairs: the columns of ``pair_probabilities``."""
+    named = _with_names(scored, item_ids, models=models, domains=domains, run_id=run_id, purpose=purpose)
+    return conform(named, PAIR_PROBABILITIES)
+
+
+def _with_names(
+    scored: DataFrame, item_ids: DataFrame, *, models: Sequence[str], domains: dict[int, str], run_id: str, purpose: str
+) -> DataFrame:
+    domain_names = F.create_map(*[F.lit(part) for number, name in domains.items() for part in (number, name)])
+    return (
+        scored.join(item_ids.select(c.ITEM_NUM, c.ITEM_ID), on=c.ITEM_NUM, how="inner")
+        .withColumn(c.MODEL, F.array(*map(F.lit, models))[F.col(c.MODEL_INDEX)])
+        .withColumn(c.DOMAIN, domain_names[F.col(c.DOMAIN_NUM)])
+        .withColumn(c.RUN_ID, F.lit(run_id))
+        .withColumn(c.PURPOSE, F.lit(purpose))
+        .drop(c.ITEM_NUM, c.MODEL_INDEX, c.DOMAIN_NUM)
+    )

@@ -1,0 +1,134 @@
+"""Known events in, histories (distinct, uncut) and sequences (time-ordered, padded, cut to max_len) out.
+
+All timed domains share the clock ``time`` and mix in one sequence; an order-only domain is a clock of its own, because
+its positions say nothing about other domains.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import Window as W
+from pyspark.sql import functions as F
+
+from crossrec_core import columns as c
+from crossrec_core.frames.lookups import lookup
+from crossrec_core.frames.numbering import with_position
+from crossrec_core.frames.splits import EVENT_KEY
+
+TIME_CLOCK = "time"
+MAX_GAP_BUCKET = 31
+NUM_VALIDATION_TRUTH = 10
+SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
+SEQUENCE_LISTS = (c.ITEM_NUMS, c.DOMAIN_NUMS, c.ACTION_NUMS, c.GAP_BUCKETS, c.SESSION_STARTS, c.EVENT_ORDERS)
+
+
+def to_histories(known: DataFrame) -> DataFrame:
+    """Per purpose, user and domain: the distinct items seen, ascending and uncut. This is what scoring masks."""
+    return known.groupBy(c.PURPOSE, c.DOMAIN, c.USER_NUM).agg(
+        F.sort_array(F.collect_set(c.ITEM_NUM)).alias(c.ITEM_NUMS),
+        F.count(F.lit(1)).alias(c.NUM_EVENTS),
+        F.max(c.EVENT_ORDER).alias(c.LAST_EVENT_ORDER),
+    )
+
+
+def to_sequences(known: DataFrame, *, order_only: Sequence[str], max_len: int, session_gap_minutes: float) -> DataFrame:
+    """Per purpose, user and clock: the latest ``max_len`` events as lists of equal length, oldest first, 0 at the end.
+
+    ``known`` has purpose, domain, domain_num and the event columns. Gaps and sessions are those of the whole sequence:
+    the first event kept of a long one knows the gap before it. Gap bucket: 1 + floor(log2(1 + seconds)), at most 31.
+
+    item  second             item_nums     gap_buckets
+    7     0             ->   [7, 9, 0]     [1, 2, 0]      (max_len 3)
+    9     1
+    """
+    user = [c.PURPOSE, c.USER_NUM, c.CLOCK]
+    placed = _with_gaps(_with_clock(known, order_only), user, session_gap_us=round(session_gap_minutes * MINUTE_US))
+    latest = placed.where(F.col("_size") - F.col("_place") < max_len)
+    steps = F.sort_array(F.collect_list(F.struct("_place", *SEQUENCE_LISTS))).alias("steps")
+    return (
+        latest.groupBy(*user)
+        .agg(steps)
+        .select(
+            *user,
+            F.size("steps").cast("bigint").alias(c.LENGTH),
+            *[_padded(F.col("steps")[name], max_len).alias(name) for name in SEQUENCE_LISTS],
+        )
+    )
+
+
+def to_validation_sequences(
+    truth: DataFrame,
+    sequences: DataFrame,
+    *,
+    domain_nums: Mapping[str, int],
+    order_only: Sequence[str],
+    max_users: int,
+    max_len: int,
+) -> DataFrame:
+    """Up to ``max_users`` users per domain, drawn by hash: their ``validate`` sequence and first ten truth items.
+
+    ``truth`` has domain, user_num, item_num, event_order and tie_break: a row per held-out item that is a candidate. A
+    user without a sequence on the domain's clock (order-only targets) gets zeros.
+    """  # fmt: skip
+    in_order = F.sort_array(F.collect_list(F.struct(c.EVENT_ORDER, c.TIE_BREAK, c.ITEM_NUM)))
+    first = F.slice(in_order, 1, NUM_VALIDATION_TRUTH)
+    wanted = (
+        _with_clock(_keep_sampled_users(truth, max_users), order_only)
+        .groupBy(c.DOMAIN, c.CLOCK, c.USER_NUM)
+        .agg(_padded(first[c.ITEM_NUM], NUM_VALIDATION_TRUTH).alias(c.TRUTH_NUMS))
+    )
+    own = sequences.where(F.col(c.PURPOSE) == c.VALIDATE).select(c.USER_NUM, c.CLOCK, c.LENGTH, *SEQUENCE_LISTS)
+    empty = F.array_repeat(F.lit(0).cast("bigint"), max_len)
+    return wanted.join(own, on=[c.USER_NUM, c.CLOCK], how="left").select(
+        c.DOMAIN,
+        c.USER_NUM,
+        lookup(domain_nums, c.DOMAIN).alias(c.TARGET_DOMAIN_NUM),
+        F.coalesce(c.LENGTH, F.lit(0).cast("bigint")).alias(c.LENGTH),
+        *[F.coalesce(name, empty).alias(name) for name in SEQUENCE_LISTS],
+        c.TRUTH_NUMS,
+    )
+
+
+def _keep_sampled_users(truth: DataFrame, max_users: int) -> DataFrame:
+    """Keep the rows of each domain's first ``max_users`` users in hash order."""
+    users = truth.select(c.DOMAIN, c.USER_NUM).distinct()
+    placed = with_position(users, within=[c.DOMAIN], by=[c.USER_NUM], position="position")
+    return truth.join(placed.where(F.col("position") < max_users), on=[c.DOMAIN, c.USER_NUM], how="left_semi")
+
+
+def _with_clock(rows: DataFrame, order_only: Sequence[str]) -> DataFrame:
+    own_clock = F.col(c.DOMAIN).isin(*order_only) if order_only else F.lit(False)
+    return rows.withColumn(c.CLOCK, F.when(own_clock, F.col(c.DOMAIN)).otherwise(TIME_CLOCK))
+
+
+def _with_gaps(events: DataFrame, user: Sequence[str], *, session_gap_us: int) -> DataFrame:
+    """Name the columns as the lists they go to, and add place, size, gap bucket and session start."""
+    sequence = W.partitionBy(*user)
+    by_time = sequence.orderBy(*EVENT_KEY)
+    is_timed = F.col(c.CLOCK) == TIME_CLOCK
+    gap_us = F.col(c.EVENT_ORDER) - F.lag(c.EVENT_ORDER).over(by_time)
+    timed_gap_us = F.when(is_timed, F.col("_gap_us"))
+    return events.withColumn("_gap_us", gap_us).select(
+        *user,
+        F.row_number().over(by_time).alias("_place"),
+        F.count(F.lit(1)).over(sequence).alias("_size"),
+        F.col(c.ITEM_NUM).alias(c.ITEM_NUMS),
+        F.col(c.DOMAIN_NUM).alias(c.DOMAIN_NUMS),
+        F.col(c.ACTION_NUM).alias(c.ACTION_NUMS),
+        F.coalesce(_gap_bucket(timed_gap_us), F.lit(1)).cast("bigint").alias(c.GAP_BUCKETS),
+        (F.col("_gap_us").isNull() | F.coalesce(timed_gap_us > session_gap_us, F.lit(False)))
+        .cast("bigint")
+        .alias(c.SESSION_STARTS),
+        F.col(c.EVENT_ORDER).alias(c.EVENT_ORDERS),
+    )
+
+
+def _gap_bucket(gap_us: Column) -> Column:
+    """1 + floor(log2(1 + seconds)), exactly: the number of binary digits of 1 + seconds; null stays null."""
+    gap_s = F.floor(gap_us / F.lit(SECOND_US)).cast("bigint")
+    return F.when(gap_s.isNotNull(), F.least(F.length(F.bin(1 + gap_s)), F.lit(MAX_GAP_BUCKET)))
+
+
+def _padded(numbers: Column, length: int) -> Column:
+    return F.concat(numbers, F.array_repeat(F.lit(0).cast("bigint"), F.lit(length) - F.size(numbers)))

@@ -1,0 +1,186 @@
+"""Raw logs -> interactions, rejects and data_quality."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import typer
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, Observation, Row, SparkSession
+from pyspark.sql import functions as F
+
+from crossrec_core import columns as c
+from crossrec_core import tables as t
+from crossrec_core.errors import ConfigError, CrossRecError, InputError
+from crossrec_core.frames.clean import split_by_reason, with_reason
+from crossrec_core.frames.raw_files import java_line
+from crossrec_core.frames.sources import EventColumns, read_log
+from crossrec_core.frames.storage import write_table
+from crossrec_core.settings import DomainSettings, Settings
+from jobs.steps import Night, step_command
+
+UNKNOWN = "unknown"
+
+
+def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
+    """Read every log once, reject what the fixed rules forbid, keep the rest."""
+    events = read_logs(settings, spark)
+    rows_read = Observation()
+    judged = judge(events.observe(rows_read, F.count(F.lit(1)).alias("rows")), settings, night).persist()
+    try:
+        with input_errors(settings):
+            counts = count_by_reason(judged)
+        cleaned = split_by_reason(judged)
+        write_rows(quality_rows(counts, spark), t.DATA_QUALITY, night)
+        num_rejected = write_rows(cleaned.rejected, t.REJECTS, night)
+        check_domains(counts, settings)
+        num_kept = write_rows(cleaned.kept, t.INTERACTIONS, night)
+    finally:
+        judged.unpersist()
+    num_read = rows_read.get["rows"]
+    if num_kept + num_rejected != num_read:
+        num_read = events.count()  # a task that Spark ran twice was observed twice
+    if num_kept + num_rejected != num_read:
+        raise CrossRecError(
+            f"clean: read {num_read} rows, kept {num_kept}, rejected {num_rejected}; expected kept + rejected = read; "
+            "run the step again, the logs may have changed meanwhile"
+        )
+    return {"read": num_read, t.INTERACTIONS.name: num_kept, t.REJECTS.name: num_rejected}
+
+
+def read_logs(settings: Settings, spark: SparkSession) -> DataFrame:
+    """The events of all domains; a log that several domains share is read once."""
+    logs: dict[tuple[str, str, str, str], dict[str, DomainSettings]] = {}
+    for name, domain in settings.domains.items():
+        own = "" if domain.domain_column else name
+        logs.setdefault((domain.path, domain.format, domain.domain_column, own), {})[name] = domain
+    frames = []
+    for (path, file_format, domain_column, _), domains in logs.items():
+        where = f"domains.{','.join(sorted(domains))}"
+        values = {name: domain.domain_value or name for name, domain in domains.items()}
+        if len(set(values.values())) < len(values):
+            raise ConfigError(f"{where}.domain_value: seen {values}; expected another value for each domain of {path}")
+        frames.append(
+            read_log(
+                spark, where=where, path=path, file_format=file_format, domain_column=domain_column,
+                domain_values=values, domains={name: event_columns(domain) for name, domain in domains.items()},
+            )
+        )  # fmt: skip
+    events, *others = frames
+    for other in others:
+        events = events.unionByName(other)
+    return events
+
+
+def event_columns(domain: DomainSettings) -> EventColumns:
+    """A domain's columns as plain values."""
+    return EventColumns(
+        user_id=domain.user_id, item_id=domain.item_id, event_time=domain.event_time, time_unit=domain.time_unit,
+        action=domain.action, default_action=domain.default_action, value=domain.value,
+    )  # fmt: skip
+
+
+def judge(events: DataFrame, settings: Settings, night: Night) -> DataFrame:
+    """The events with their weight and the reason to reject them."""
+    rules = settings.clean
+    return with_reason(
+        events,
+        event_weights={name: domain.events for name, domain in settings.domains.items()},
+        value_bounds={name: (domain.value_low, domain.value_high) for name, domain in settings.domains.items()},
+        oldest=parse_moment(rules.oldest_event, where="clean.oldest_event", end_of_day=False),
+        newest=parse_moment(
+            rules.newest_event or night.run_date.isoformat(), where="clean.newest_event", end_of_day=True
+        ),
+        drop_duplicates=rules.drop_duplicates, repeat_within_s=rules.repeat_within_s,
+        max_events_per_day=rules.max_events_per_day, max_events_per_minute=rules.max_events_per_minute,
+    )  # fmt: skip
+
+
+def parse_moment(text: str, *, where: str, end_of_day: bool) -> datetime:
+    """An ISO date or time (UTC unless it says otherwise); a bare date is its first or last microsecond.
+
+    Raises:
+        ConfigError: the text is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: seen {text!r}; expected an ISO date such as 2026-01-31") from error
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    is_bare_date = len(text) <= len("2026-01-31") and moment.time() == time.min
+    return moment + timedelta(days=1) - timedelta(microseconds=1) if end_of_day and is_bare_date else moment
+
+
+def count_by_reason(judged: DataFrame) -> list[Row]:
+    """Rows per domain and reason (null: kept), with the least and greatest ids among them."""
+    return (
+        judged.groupBy(c.DOMAIN, c.REASON)
+        .agg(F.count(F.lit(1)).alias("rows"), F.min(c.USER_ID).alias("first_user"), F.max(c.USER_ID).alias("last_user"))
+        .collect()
+    )
+
+
+def quality_rows(counts: list[Row], spark: SparkSession) -> DataFrame:
+    """data_quality: rows read, kept and rejected by reason, per domain; rows of no declared domain as 'unknown'."""
+    values: dict[tuple[str, str], float] = {}
+    for row in counts:
+        check = "rows_kept" if row[c.REASON] is None else f"rejected:{row[c.REASON]}"
+        for name in ("rows_read", check):
+            key = (row[c.DOMAIN] or UNKNOWN, name)
+            values[key] = values.get(key, 0.0) + row["rows"]
+    rows = [(domain, check, value) for (domain, check), value in sorted(values.items())]
+    return spark.createDataFrame(rows, f"{c.DOMAIN} string, check string, value double")
+
+
+def check_domains(counts: list[Row], settings: Settings) -> None:
+    """Check that every domain kept events of two users at least.
+
+    Raises:
+        InputError: one that did not, with the reasons its rows were rejected for.
+    """
+    for name, domain in settings.domains.items():
+        rows = [row for row in counts if row[c.DOMAIN] == name]
+        kept = next((row for row in rows if row[c.REASON] is None), None)
+        if kept is not None and kept["first_user"] != kept["last_user"]:
+            continue
+        rejects = sorted((-row["rows"], row[c.REASON]) for row in rows if row[c.REASON] is not None)
+        reasons = ", ".join(f"{reason} {-num}" for num, reason in rejects[:3]) or "none rejected"
+        seen = "no event" if kept is None else f"{kept['rows']} events of one user ({kept['first_user']})"
+        num_read = sum(row["rows"] for row in rows)
+        raise InputError(
+            f"domains.{name}: {seen} left of {num_read} rows read from {domain.path} ({reasons}); "
+            "expected events of 2 users at least; check the columns, time_unit, events and domain_value of this block"
+        )
+
+
+def write_rows(frame: DataFrame, table: t.Table, night: Night) -> int:
+    """Write the table's columns of a frame as this run's rows."""
+    rows = frame.withColumn(c.RUN_ID, F.lit(night.run_id)).select(*table.column_names)
+    return write_table(rows, night.lake, table, run_id=night.run_id)
+
+
+@contextmanager
+def input_errors(settings: Settings) -> Iterator[None]:
+    """Turn what Spark throws while it reads the logs into one line.
+
+    Raises:
+        InputError: a file that breaks off or cannot be unpacked, for instance.
+    """
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        paths = ", ".join(sorted({domain.path for domain in settings.domains.values()}))
+        raise InputError(
+            f"domains: cannot read {paths} ({java_line(error)}); expected whole, readable files; replace the file"
+        ) from error
+
+
+main = step_command("clean", run)
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,65 @@
+import pytest
+
+from crossrec_core.frames.pairs import to_labelled_pairs
+from crossrec_core.frames.popularity import to_popularity
+from crossrec_core.frames.sequences import to_histories
+from crossrec_core.frames.splits import to_known_events
+from crossrec_core.frames.truth import to_truth
+from tests.frames.made_events import make_events, rows_of
+
+pytestmark = pytest.mark.spark
+PAIR = ("purpose", "domain", "user_num", "item_num")
+
+
+def world(spark, *, num_files=1):
+    """30 users of 40 items; item k has more events the smaller k is; everyone takes up two items at the end."""
+    grid = [(user, item) for user in range(1, 31) for item in range(1, 41)]
+    train = [(user, "a", item, item, "train") for user, item in grid if (user * 7 + item * item) % (2 + item // 4) == 0]
+    test = [(user, "a", 1 + (user * 11 + k * 5) % 40, 100 + k, "test") for user in range(1, 31) for k in range(2)]
+    events = make_events(spark, [*train, *test, (99, "a", 1, 101, "test")], num_files=num_files)
+    known = to_known_events(events, ["backtest"])
+    histories, popularity = to_histories(known), to_popularity(known, head_share=0.5)
+    truth = to_truth(events, histories, popularity, targets=["a"], new_items_only=["a"])
+    return truth, histories, popularity
+
+
+def pairs_of(spark, *, num_files=1, negatives=4, seed=17):
+    truth, histories, popularity = world(spark, num_files=num_files)
+    return to_labelled_pairs(truth, histories, popularity, negatives_per_positive=negatives, seed=seed)
+
+
+def test_negatives_are_candidates_neither_seen_nor_truth_and_pairs_are_unique(spark):
+    truth, histories, popularity = world(spark)
+    pairs = to_labelled_pairs(truth, histories, popularity, negatives_per_positive=20, seed=17)
+    negatives = set(rows_of(pairs.where("label = 0"), *PAIR))
+    assert len(negatives) > 100
+    assert not negatives & set(rows_of(truth, *PAIR))
+    seen = {(row.user_num, item) for row in histories.collect() for item in row.item_nums}
+    assert not {(user, item) for _, _, user, item in negatives} & seen
+    assert {item for *_, item in negatives} <= {row.item_num for row in popularity.collect()}
+    assert pairs.select(*PAIR).distinct().count() == pairs.count()
+
+
+def test_positives_are_the_known_truth_items_of_known_users(spark):
+    truth, histories, popularity = world(spark)
+    pairs = to_labelled_pairs(truth, histories, popularity, negatives_per_positive=1, seed=17)
+    expected = truth.where("is_known_item and segment <> 'new'")
+    assert rows_of(pairs.where("label = 1"), *PAIR) == rows_of(expected, *PAIR)
+    assert 99 not in {row.user_num for row in pairs.collect()}
+
+
+def test_every_second_draw_prefers_popular_items(spark):
+    """With one draw a positive all are uniform, with two the second follows popularity: its items have more events."""
+    popularity = {row.item_num: row.num_events for row in world(spark)[2].collect()}
+
+    def mean_events(negatives):
+        drawn = [popularity[row.item_num] for row in pairs_of(spark, negatives=negatives).where("label = 0").collect()]
+        return sum(drawn) / len(drawn)
+
+    assert mean_events(2) > mean_events(1)
+
+
+def test_pairs_depend_on_the_seed_and_not_on_partitions(spark):
+    once = rows_of(pairs_of(spark), *PAIR, "label")
+    assert once == rows_of(pairs_of(spark, num_files=4), *PAIR, "label")
+    assert once != rows_of(pairs_of(spark, seed=18), *PAIR, "label")
