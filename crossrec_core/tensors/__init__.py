@@ -1,0 +1,1 @@
+"""The torch room: tensors in, tensors out; IO only in feed, text, checkpoint and scorer."""

@@ -1,0 +1,69 @@
+"""Scores of a batch of users, block by block of candidates, and what stands in where a model has nothing to say.
+
+B users, V candidates of one domain, P pairs of a user and a candidate.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from crossrec_core.tensors.candidates import Candidates
+from crossrec_core.tensors.user_batch import UserBatch
+
+# A matrix product may round differently for another number of rows; whole tiles keep a user's scores the same.
+ROW_TILE = 64
+# Stand-ins for a score lie at or below this: one apart, the most popular candidate highest. float32 holds every whole
+# number from here to -2^24, so up to eight million candidates have stand-ins of their own.
+FILL_TOP = -float(2**23)
+
+
+@dataclass(frozen=True)
+class BlockScores:
+    """One model's scores of one batch of users."""
+
+    block: Callable[[int, int], Tensor]  # positions lo..hi -> float32 [B, hi - lo], fresh; stand-ins <= FILL_TOP
+    is_personal_B: Tensor  # bool: whether the model's scores come from this user's events
+    probability: Callable[[Tensor, Tensor], Tensor] | None  # int64 rows_P, positions_P -> float32 [P] in (0, 1)
+
+
+@dataclass(frozen=True)
+class DomainCandidates:
+    """The candidates of one domain, ascending by item number, and how to fill lists from them."""
+
+    domain_num: int
+    items_V: Tensor  # int64
+    popularity_V: Tensor  # float32, share of the domain's known event weight
+    fill_V: Tensor  # float32 stand-ins: the more popular the higher, ties to the lower position
+
+
+BlockScorer = Callable[[UserBatch], BlockScores]
+
+
+def candidates_of(candidates: Candidates, domain_num: int) -> DomainCandidates:
+    """One domain's candidates with their stand-ins."""
+    popularity_V = candidates.popularity[domain_num]
+    places_V = torch.empty(len(popularity_V))
+    by_popularity = torch.sort(popularity_V, descending=True, stable=True).indices
+    places_V[by_popularity] = torch.arange(len(popularity_V), dtype=torch.float32)
+    return DomainCandidates(domain_num, candidates.items[domain_num], popularity_V, FILL_TOP - places_V)
+
+
+def final_scores(scores_P: Tensor, positions_P: Tensor, candidates: DomainCandidates) -> Tensor:
+    """Scores as readers get them, float64: a stand-in becomes popularity - 1, in [-1, 0), which keeps its order."""
+    fill_P = candidates.popularity_V[positions_P].double() - 1
+    return torch.where(scores_P <= FILL_TOP, fill_P, scores_P.double())
+
+
+def with_fill(scores_BV: Tensor, has_score_B: Tensor, fill_V: Tensor) -> Tensor:
+    """Overwrite the rows the model has nothing to say about with the stand-ins, in place."""
+    if not bool(has_score_B.all()):
+        scores_BV[~has_score_B] = fill_V
+    return scores_BV
+
+
+def pad_rows(matrix: Tensor) -> Tensor:
+    """Add rows of zeros up to a whole number of tiles."""
+    return pad(matrix, (0, 0, 0, -len(matrix) % ROW_TILE))

@@ -1,0 +1,101 @@
+"""item_popularity in, the candidate items of every domain out: what all models of a purpose score (IO).
+
+V candidates of one domain, ascending by item number: a candidate's index in that order is its position.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from crossrec_core import columns as c
+from crossrec_core.errors import LakeError
+from crossrec_core.lake import Lake, candidates_location
+from crossrec_core.lake_reader import read_arrow
+from crossrec_core.tables import ITEM_POPULARITY, LABEL_IDS
+from crossrec_core.tensors.folders import open_folder, read_json, read_tensors, replace_folder, write_json
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The candidate items of each domain, by domain number."""
+
+    items: Mapping[int, Tensor]  # int64 [V], ascending item numbers
+    popularity: Mapping[int, Tensor]  # float32 [V], share of the domain's known event weight; sums to 1
+    domains: Mapping[str, int]  # name -> domain number
+    id_fingerprint: str
+
+
+def save_candidates(
+    folder: str,
+    *,
+    items: Mapping[int, Tensor],
+    popularity: Mapping[int, Tensor],
+    domains: Mapping[str, int],
+    id_fingerprint: str,
+) -> None:
+    """Write ``candidates.safetensors`` and ``candidates.json`` into ``folder`` (a path or URL), all or nothing."""
+    tensors = {f"items_{number}": values.contiguous() for number, values in items.items()}
+    tensors |= {f"popularity_{number}": values.contiguous() for number, values in popularity.items()}
+    with replace_folder(folder) as staging:
+        save_file(tensors, staging / "candidates.safetensors")
+        write_json(staging / "candidates.json", {"domains": dict(domains), "id_fingerprint": id_fingerprint})
+
+
+def load_candidates(folder: str) -> Candidates:
+    """Memory-map what ``save_candidates`` wrote. Raises CheckpointError when it is missing or broken."""
+    with open_folder(folder) as local:
+        about = read_json(local / "candidates.json")
+        tensors = read_tensors(local / "candidates.safetensors")
+    numbers = sorted(about["domains"].values())
+    return Candidates(
+        items={number: tensors[f"items_{number}"] for number in numbers},
+        popularity={number: tensors[f"popularity_{number}"] for number in numbers},
+        domains=about["domains"],
+        id_fingerprint=about["id_fingerprint"],
+    )
+
+
+def read_candidates(lake: Lake, run_id: str, purpose: str, *, id_fingerprint: str) -> Candidates:
+    """Read the candidates of all domains from item_popularity, two columns of one domain at a time.
+
+    Raises LakeError when the run has none for the purpose.
+    """
+    items, popularity, domains = {}, {}, {}
+    for name, number in read_label_nums(lake, "domain").items():
+        where = {c.RUN_ID: run_id, c.PURPOSE: purpose, c.DOMAIN: name}
+        rows = read_arrow(lake, ITEM_POPULARITY, where=where, columns=[c.ITEM_NUM, c.WEIGHT])
+        if rows.num_rows:
+            domains[name] = number
+            items[number], popularity[number] = _to_candidates(rows)
+    if not domains:
+        raise LakeError(f"item_popularity: run {run_id} has no candidates for {purpose}; run jobs/prepare.py first")
+    return Candidates(items, popularity, domains, id_fingerprint)
+
+
+def write_candidates(lake: Lake, run_id: str, purpose: str, *, id_fingerprint: str) -> Candidates:
+    """Write the candidate artifact of a purpose where every model's scorer looks for it, and return it."""
+    found = read_candidates(lake, run_id, purpose, id_fingerprint=id_fingerprint)
+    save_candidates(lake.at(candidates_location(run_id, purpose)), **vars(found))
+    return found
+
+
+def read_label_nums(lake: Lake, kind: str) -> dict[str, int]:
+    """Name -> number of all domains (``kind`` domain) or actions (``kind`` action), by number."""
+    rows = read_arrow(lake, LABEL_IDS, where={}, columns=[c.KIND, c.LABEL_NAME, c.LABEL_NUM]).to_pylist()
+    named = {row[c.LABEL_NAME]: int(row[c.LABEL_NUM]) for row in rows if row[c.KIND] == kind}
+    return dict(sorted(named.items(), key=lambda entry: entry[1]))
+
+
+def _to_candidates(rows: pa.Table) -> tuple[Tensor, Tensor]:
+    """item_num and weight of one domain -> item numbers, ascending, and their shares of the weight."""
+    nums_V = torch.from_numpy(rows[c.ITEM_NUM].to_numpy().astype("int64"))
+    weight_V = torch.from_numpy(rows[c.WEIGHT].to_numpy().astype("float64"))
+    nums_V, order_V = nums_V.sort()
+    weight_V = weight_V[order_V]
+    total = float(weight_V.sum())
+    share_V = weight_V / total if total > 0 else torch.full_like(weight_V, 1 / len(weight_V))
+    return nums_V, share_V.float()

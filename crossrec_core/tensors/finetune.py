@@ -1,0 +1,35 @@
+"""Stage 2: sequences in, what a target domain's model may learn from out. The step is pretraining's, on one domain.
+
+``transferred`` starts from the pretrained weights and sees mixed sequences; ``target_only``, the control, starts
+fresh and sees the target's events alone. Both have the same shape, so parameter transfer is a copy.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from crossrec_core.tensors.batches import drop_without_targets, keep_domain
+from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
+
+TRANSFERRED, TARGET_ONLY = "transferred", "target_only"
+
+
+def build_model(config: ModelConfig, *, seed: int, text_vectors_IK: Tensor | None) -> SequenceModel:
+    """A fresh model; the seed alone makes its weights. ``text_vectors_IK`` has zero rows where there is no text."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SequenceModel(config)
+    if text_vectors_IK is not None and config.text_dimensions:
+        model.items.text_vectors_IK.copy_(text_vectors_IK)
+    return model
+
+
+def pick_rows(columns: Mapping[str, Tensor], *, model_name: str, domain_num: int) -> dict[str, Tensor]:
+    """The sequences that teach a target domain's model: mixed for ``transferred``, compressed for ``target_only``.
+
+    Rows without a target event to predict are dropped.
+    """
+    assert model_name in (TRANSFERRED, TARGET_ONLY), model_name
+    rows = keep_domain(columns, domain_num) if model_name == TARGET_ONLY else columns
+    return drop_without_targets(rows, torch.tensor([domain_num]))

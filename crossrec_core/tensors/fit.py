@@ -1,0 +1,165 @@
+"""Batches and a step in, a trained model and its reports out: the one loop. It reads and writes nothing.
+
+``step`` turns a batch into a loss; pretraining and fine-tuning differ in their batches and steps only.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crossrec_core.errors import CrossRecError
+from crossrec_core.tensors.batches import Batch, move_batch
+from crossrec_core.tensors.devices import autocast
+from crossrec_core.tensors.encoder import SequenceModel
+from crossrec_core.tensors.optimiser import clip_gradients, learning_rate_at, make_optimisers
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """How long and how fast. A refit runs ``num_epochs`` of a schedule that is laid out for ``max_epochs``."""
+
+    max_epochs: int
+    num_epochs: int
+    steps_per_epoch: int
+    patience: int
+    learning_rate: float
+    weight_decay: float
+    warmup_share: float
+    clip_norm: float
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch did. Epoch 0 is the validation before any step."""
+
+    epoch: int
+    step: int  # optimiser steps so far
+    metrics: dict[str, float]  # loss, lr, gradient_norm, sequences_per_second, valid_ndcg
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The epoch whose weights the model now has, and its validation NDCG (None without validation)."""
+
+    best_epoch: int
+    best_ndcg: float | None
+
+
+def fit(
+    model: SequenceModel,
+    batches: Callable[[int], Iterable[Batch]],
+    step: Callable[[Batch], Tensor | None],
+    *,
+    plan: FitPlan,
+    seed: int,
+    device: torch.device,
+    bf16: bool = False,
+    validate: Callable[[], float] | None = None,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    on_step: Callable[[], None] = lambda: None,
+) -> Fitted:
+    """Train ``model`` in place, epochs 1 to ``plan.num_epochs``, on ``batches(epoch)``.
+
+    With ``validate`` (higher is better) it is also judged before the first step, training stops after
+    ``plan.patience`` epochs without a better value, and the model ends with its best weights: a start that training
+    only worsens is kept. Without it the last weights stay. The same seed gives the same weights on a CPU.
+
+    Raises CrossRecError when the loss is no longer a number.
+    """
+    cuda = [device.index or 0] if device.type == "cuda" else []
+    best = _Best()
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        optimisers = make_optimisers(model, learning_rate=plan.learning_rate, weight_decay=plan.weight_decay)
+        if validate is not None and plan.num_epochs > 0:
+            on_epoch(EpochReport(0, 0, {"valid_ndcg": best.judge(0, _evaluate(model, validate), model)}))
+        num_steps = 0
+        for epoch in range(1, plan.num_epochs + 1):
+            num_steps, metrics = _run_epoch(
+                model, batches(epoch), step, optimisers, plan, num_steps, device, bf16, on_step
+            )
+            if validate is not None:
+                metrics["valid_ndcg"] = best.judge(epoch, _evaluate(model, validate), model)
+            on_epoch(EpochReport(epoch, num_steps, metrics))
+            if validate is not None and epoch - best.epoch >= plan.patience:
+                break
+    model.eval()
+    if best.weights is None:
+        return Fitted(plan.num_epochs, None)
+    model.load_state_dict(best.weights)
+    return Fitted(best.epoch, best.value)
+
+
+@dataclass
+class _Best:
+    """The best weights so far, held in memory."""
+
+    epoch: int = 0
+    value: float = -math.inf
+    weights: dict[str, Tensor] | None = None
+
+    def judge(self, epoch: int, value: float, model: SequenceModel) -> float:
+        if value > self.value:
+            self.epoch, self.value, self.weights = epoch, value, copy.deepcopy(model.state_dict())
+        return value
+
+
+def _run_epoch(
+    model: SequenceModel,
+    batches: Iterable[Batch],
+    step: Callable[[Batch], Tensor | None],
+    optimisers: list[torch.optim.Optimizer],
+    plan: FitPlan,
+    num_steps: int,
+    device: torch.device,
+    bf16: bool,
+    on_step: Callable[[], None],
+) -> tuple[int, dict[str, float]]:
+    """One pass; returns the optimiser steps so far and the epoch's measures. Losses stay on the device till then."""
+    model.train()
+    total_steps = max(plan.max_epochs * plan.steps_per_epoch, 1)
+    warmup_steps = max(round(plan.warmup_share * total_steps), 1)
+    started, num_sequences, losses, norms, lr = time.perf_counter(), 0, [], [], 0.0
+    for batch in batches:
+        lr = learning_rate_at(num_steps, peak=plan.learning_rate, warmup_steps=warmup_steps, total_steps=total_steps)
+        with autocast(device, bf16=bf16):
+            loss = step(move_batch(batch, device))
+        on_step()
+        if loss is None:
+            continue
+        norms.append(_update(model, loss, optimisers, lr, plan.clip_norm))
+        losses.append(loss.detach())
+        num_steps += 1
+        num_sequences += len(batch.items_BL)
+    mean_loss = float(torch.stack(losses).mean()) if losses else 0.0
+    if not math.isfinite(mean_loss):
+        raise CrossRecError(f"training: the loss is {mean_loss} after {num_steps} steps; lower the learning_rate")
+    seconds = time.perf_counter() - started
+    mean_norm = float(torch.stack(norms).mean()) if norms else 0.0
+    speed = num_sequences / max(seconds, 1e-9)
+    return num_steps, {"loss": mean_loss, "lr": lr, "gradient_norm": mean_norm, "sequences_per_second": speed}
+
+
+def _update(
+    model: SequenceModel, loss: Tensor, optimisers: list[torch.optim.Optimizer], lr: float, clip_norm: float
+) -> Tensor:
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = clip_gradients(list(model.parameters()), clip_norm)
+    for optimiser in optimisers:
+        optimiser.step()
+    return norm
+
+
+def _evaluate(model: SequenceModel, validate: Callable[[], float]) -> float:
+    model.eval()
+    with torch.no_grad():
+        return validate()

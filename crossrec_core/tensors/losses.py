@@ -1,0 +1,40 @@
+"""Queries, target vectors and other candidates in, a loss out. P positions, V candidates, K negatives, D width."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def full_softmax(queries_PD: Tensor, vectors_VD: Tensor, places_P: Tensor) -> Tensor:
+    """Mean cross-entropy of the target against all candidates; ``places_P`` are the targets' positions among them."""
+    return F.cross_entropy(queries_PD @ vectors_VD.T, places_P)
+
+
+def sampled_softmax(
+    queries_PD: Tensor, targets_PD: Tensor, negatives_KD: Tensor, target_nums_P: Tensor, negative_nums_K: Tensor
+) -> Tensor:
+    """Mean cross-entropy of the target against K negatives that all positions share.
+
+    A negative that is the position's own target is masked out. The negatives are drawn uniformly, so the correction
+    for the draw (log Q) is one constant for all of them and is left out: the loss is then that of Klenitskiy et al.
+    2023 ("Turning Dross into Gold Loss"), and equals the full softmax when the negatives are all candidates.
+    """
+    positive_P1 = (queries_PD * targets_PD).sum(dim=-1, keepdim=True)
+    negative_PK = queries_PD @ negatives_KD.T
+    hits_PK = target_nums_P.unsqueeze(1) == negative_nums_K
+    negative_PK = negative_PK.masked_fill(hits_PK, -torch.inf)
+    logits_PK1 = torch.cat((positive_P1.to(negative_PK.dtype), negative_PK), dim=1)
+    return F.cross_entropy(logits_PK1, torch.zeros_like(target_nums_P))
+
+
+def mix_domains(losses: Mapping[int, Tensor], counts: Mapping[int, int], *, temperature: float) -> Tensor:
+    """Weighted mean of per-domain mean losses, with weight n_d^temperature, n_d the positions in this batch.
+
+    1 counts every event alike; 0 every domain alike.
+    """
+    assert losses, "no domain has a target in this batch"
+    weights = {domain: counts[domain] ** temperature for domain in losses}
+    total = sum(weights.values())
+    return torch.stack([losses[domain] * (weights[domain] / total) for domain in losses]).sum()

@@ -1,0 +1,93 @@
+"""A neural checkpoint in, a block scorer out (IO: memory-mapped files). Each user is encoded once per model.
+
+B users, L length, D width, V candidates, P pairs of a user and a candidate.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, keep_domain
+from crossrec_core.tensors.block_scores import BlockScorer, BlockScores, DomainCandidates, pad_rows, with_fill
+from crossrec_core.tensors.checkpoint import load_checkpoint
+from crossrec_core.tensors.encoder import SequenceModel
+from crossrec_core.tensors.finetune import TARGET_ONLY
+from crossrec_core.tensors.folders import read_tensors
+from crossrec_core.tensors.ranker import pair_features, probability
+from crossrec_core.tensors.user_batch import UserBatch
+
+# Users are encoded with users of like length: most sequences are short, and padding costs as much as events.
+SHORTEST_BUCKET = 8
+
+
+def load_neural(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
+    """Load a sequence model with its candidates' vectors; users without any event are left to the stand-ins."""
+    checkpoint = load_checkpoint(str(folder))
+    checkpoint.model.requires_grad_(False)
+    vectors_VD = read_tensors(folder / "vectors_VD.safetensors")["vectors_VD"]
+    only_own_domain = checkpoint.about.model == TARGET_ONLY
+
+    def score(users: UserBatch) -> BlockScores:
+        events = _events_of(users, candidates.domain_num, only_own_domain)
+        has_events_B = (events[0] != 0).any(dim=1)
+        queries_BD = encode(checkpoint.model, events, candidates.domain_num)
+        padded_BD = pad_rows(queries_BD)
+
+        def block(lo: int, hi: int) -> Tensor:
+            scores_BV = (padded_BD @ vectors_VD[lo:hi].T)[: len(queries_BD)]
+            return with_fill(scores_BV, has_events_B, candidates.fill_V[lo:hi])
+
+        if checkpoint.ranker is None:
+            return BlockScores(block, has_events_B, None)
+        ranker = checkpoint.ranker
+
+        def pair_probability(rows_P: Tensor, positions_P: Tensor) -> Tensor:
+            phi_PF = _features(events, queries_BD, vectors_VD, candidates, rows_P, positions_P)
+            return probability(ranker, phi_PF)
+
+        return BlockScores(block, has_events_B, pair_probability)
+
+    return score
+
+
+def encode(model: SequenceModel, events: list[Tensor], domain_num: int) -> Tensor:
+    """The query [B, D] of every user for one target domain, independent of who else is in the batch.
+
+    ``events`` are the four sequence columns, int64 [B, L]. A row is computed at the length of its own bucket and in
+    whole tiles of rows, so that it rounds the same in every batch.
+    """
+    length_B = (events[0] != 0).sum(dim=1)
+    queries_BD = torch.empty(len(length_B), model.config.width)
+    shorter, width = -1, min(SHORTEST_BUCKET, events[0].shape[1])
+    while shorter < events[0].shape[1]:
+        rows = torch.nonzero((length_B > shorter) & (length_B <= width)).flatten()
+        if len(rows):
+            items, domains, actions, gaps = (pad_rows(values[rows, :width]) for values in events)
+            queries_BD[rows] = model.last_query(items, domains, actions, gaps, domain_num)[: len(rows)]
+        shorter, width = width, min(2 * width, events[0].shape[1])
+    return queries_BD
+
+
+def _events_of(users: UserBatch, domain_num: int, only_own_domain: bool) -> list[Tensor]:
+    """The sequence columns; a model without transfer sees the target's events only, as it did in training."""
+    events = [users.items_BL, users.domains_BL, users.actions_BL, users.gaps_BL]
+    if not only_own_domain:
+        return events
+    kept = keep_domain(dict(zip(SEQUENCE_COLUMNS, events, strict=True)), domain_num)
+    return [kept[name] for name in SEQUENCE_COLUMNS]
+
+
+def _features(
+    events: list[Tensor], queries_BD: Tensor, vectors_VD: Tensor, candidates: DomainCandidates,
+    rows_P: Tensor, positions_P: Tensor,
+) -> Tensor:  # fmt: skip
+    items_BL, domains_BL = events[0], events[1]
+    return pair_features(
+        queries_BD[rows_P],
+        vectors_VD[positions_P],
+        candidates.popularity_V[positions_P],
+        (items_BL != 0).sum(dim=1)[rows_P],
+        ~(domains_BL == candidates.domain_num).any(dim=1)[rows_P],
+    )

@@ -1,0 +1,56 @@
+"""A model in, its optimisers out: AdamW for the dense part, lazy Adam for the item table.
+
+A batch touches a few thousand of perhaps millions of items. AdamW would rewrite the whole table and both its moments
+at every step; lazy Adam (torch's SparseAdam) updates the rows that have a gradient. Weight decay leaves the table out.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer, SparseAdam
+
+from crossrec_core.tensors.encoder import SequenceModel
+
+BETAS = (0.9, 0.98)
+
+
+def make_optimisers(model: SequenceModel, *, learning_rate: float, weight_decay: float) -> list[Optimizer]:
+    """AdamW (fused on a GPU) over everything but the item ids, and lazy Adam over the item ids.
+
+    Only the matrices of linear maps decay; norm gains, biases and embeddings do not.
+    """
+    table = model.items.ids
+    matrices = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
+    decaying = {id(matrix) for matrix in matrices}
+    others = [entry for entry in model.parameters() if entry is not table and id(entry) not in decaying]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    dense = AdamW(groups, lr=learning_rate, betas=BETAS, fused=table.is_cuda)
+    return [dense, SparseAdam([table], lr=learning_rate, betas=BETAS)]
+
+
+def clip_gradients(parameters: Sequence[Tensor], clip_norm: float) -> Tensor:
+    """Scale all gradients, sparse ones included, to a common norm of at most ``clip_norm``; returns the norm before."""
+    values = []
+    for parameter in parameters:
+        if parameter.grad is not None:
+            if parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+            values.append(parameter.grad._values() if parameter.grad.is_sparse else parameter.grad)
+    norm = torch.stack([torch.linalg.vector_norm(value) for value in values]).norm()
+    scale = (clip_norm / (norm + 1e-6)).clamp(max=1.0)
+    for value in values:
+        value.mul_(scale)
+    return norm
+
+
+def learning_rate_at(step: int, *, peak: float, warmup_steps: int, total_steps: int) -> float:
+    """Linear warm-up to ``peak``, then a cosine to a tenth of it. ``step`` counts from 0.
+
+    The tail is not zero, so that the last epochs still teach when the best number of epochs is near the end.
+    """
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    done = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
+    return peak * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))

@@ -1,0 +1,109 @@
+"""Artifact folders in, a function from a batch of users to ranked lists out. Loaded once per Python worker (IO).
+
+The factories are small frozen dataclasses that pickle; torch works and files are touched only where they are called.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from crossrec_core.errors import CheckpointError
+from crossrec_core.tensors.block_scores import BlockScorer, DomainCandidates, candidates_of
+from crossrec_core.tensors.candidates import Candidates, load_candidates
+from crossrec_core.tensors.closed_form_scorers import load_factors, load_item_scores, load_transitions
+from crossrec_core.tensors.folders import open_folder, read_json
+from crossrec_core.tensors.neural_scorer import load_neural
+from crossrec_core.tensors.ranked_lists import LoadedModel, score_pairs, score_users
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Score = Callable[["pd.DataFrame"], "pd.DataFrame"]
+LoadKind = Callable[[Path, dict[str, Any], DomainCandidates], BlockScorer]
+
+LOADERS: dict[str, LoadKind] = {
+    "item_scores": load_item_scores,
+    "transitions": load_transitions,
+    "factors": load_factors,
+    "neural": load_neural,
+}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Where a fitted model for one domain lies; ``model_index`` stands for its name in what is scored."""
+
+    model_index: int
+    folder: str
+
+
+@dataclass(frozen=True)
+class LoadModels:
+    """What a Python worker needs to load, and how many of them share a machine's cores."""
+
+    candidates_folder: str
+    models: tuple[ModelFolder, ...]
+    threads: int  # torch threads of the worker; 0 for its share of the cores
+    workers_per_host: int
+
+
+@dataclass(frozen=True)
+class LoadScorer:
+    """Makes a list of the ``n`` best candidates for every user, model and wanted domain."""
+
+    load: LoadModels
+    n: int
+    block_items: int
+
+    def __call__(self) -> Score:
+        """Load, or find what this worker has loaded: user frame -> rows of ``ranked_lists.score_users``.
+
+        Raises:
+            CheckpointError: a folder is missing, broken, of an unknown kind or made for other ids.
+        """
+        models = load_models(self.load)
+        return lambda users: score_users(users, models, n=self.n, block_items=self.block_items)
+
+
+@dataclass(frozen=True)
+class LoadPairScorer:
+    """Gives the probability of labelled pairs by every model that has a ranker."""
+
+    load: LoadModels
+
+    def __call__(self) -> Score:
+        """As ``LoadScorer``: user frame with pairs -> rows of ``ranked_lists.score_pairs``."""
+        models = load_models(self.load)
+        return lambda users: score_pairs(users, models)
+
+
+@lru_cache(maxsize=1)
+def load_models(load: LoadModels) -> tuple[LoadedModel, ...]:
+    """Memory-map every model and the candidates; a worker that is used again finds them here."""
+    torch.set_num_threads(load.threads or max(1, (os.cpu_count() or 1) // load.workers_per_host))
+    candidates = load_candidates(load.candidates_folder)
+    by_domain = {number: candidates_of(candidates, number) for number in candidates.items}
+    return tuple(_load_model(model, candidates, by_domain) for model in load.models)
+
+
+def _load_model(model: ModelFolder, candidates: Candidates, by_domain: dict[int, DomainCandidates]) -> LoadedModel:
+    with open_folder(model.folder) as folder:
+        about = read_json(folder / "model.json")
+        if about["id_fingerprint"] != candidates.id_fingerprint:
+            raise CheckpointError(
+                f"{model.folder}: made for item table {about['id_fingerprint'][:8]}, the candidates are of "
+                f"{candidates.id_fingerprint[:8]}; fit the model again (jobs/fit_baselines.py or jobs/finetune.py)"
+            )
+        if about["kind"] not in LOADERS:
+            raise CheckpointError(
+                f"{model.folder}: kind {about['kind']!r}; expected one of {', '.join(LOADERS)}; "
+                "score with the release that made it"
+            )
+        domain = by_domain[about["domain_num"]]
+        score = LOADERS[about["kind"]](folder, about["settings"], domain)
+    return LoadedModel(model.model_index, domain, score)

@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from crossrec_core import tables as t
+from crossrec_core.delta import write_rows
+from crossrec_core.errors import CheckpointError, LakeError
+from crossrec_core.lake import Lake, candidates_location
+from crossrec_core.tensors.candidates import load_candidates, read_candidates, write_candidates
+
+
+def popularity_row(item_num, weight, *, domain="thin", purpose="validate"):
+    return {
+        "run_id": "r1", "purpose": purpose, "domain": domain, "item_num": item_num, "num_events": 1, "num_users": 1,
+        "weight": weight, "is_head": False,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def lake(tmp_path):
+    lake = Lake(str(tmp_path))
+    labels = [("domain", "rich", 1), ("domain", "thin", 2), ("action", "buy", 1)]
+    rows = [{"run_id": "r1", "kind": kind, "label_name": name, "label_num": num} for kind, name, num in labels]
+    write_rows(lake, t.LABEL_IDS, rows, append=True)
+    rows = [popularity_row(9, 1.0), popularity_row(4, 3.0), popularity_row(1, 0.0, domain="rich")]
+    write_rows(lake, t.ITEM_POPULARITY, rows, append=True)
+    return lake
+
+
+def test_candidates_ascend_and_their_shares_sum_to_one(lake):
+    found = read_candidates(lake, "r1", "validate", id_fingerprint="abc")
+    assert found.domains == {"rich": 1, "thin": 2}
+    assert found.items[2].tolist() == [4, 9]
+    assert found.popularity[2].tolist() == [0.75, 0.25]
+    assert found.popularity[1].tolist() == [1.0]
+
+
+def test_the_artifact_holds_what_was_read(lake):
+    written = write_candidates(lake, "r1", "validate", id_fingerprint="abc")
+    loaded = load_candidates(lake.at(candidates_location("r1", "validate")))
+    assert loaded.domains == written.domains
+    assert loaded.id_fingerprint == "abc"
+    assert torch.equal(loaded.items[2], written.items[2])
+    assert torch.equal(loaded.popularity[2], written.popularity[2])
+
+
+def test_a_purpose_without_candidates_is_one_line(lake):
+    with pytest.raises(LakeError, match=r"no candidates for backtest; run jobs/prepare\.py"):
+        read_candidates(lake, "r1", "backtest", id_fingerprint="abc")
+
+
+def test_a_missing_artifact_is_one_line(tmp_path):
+    with pytest.raises(CheckpointError, match=r"candidates\.json: cannot be read"):
+        load_candidates(str(tmp_path / "none"))

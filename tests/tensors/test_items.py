@@ -1,0 +1,65 @@
+import torch
+
+from crossrec_core.tensors.checkpoint import load_checkpoint, save_checkpoint
+from crossrec_core.tensors.items import pick_hidden_ids
+from tests.tensors.test_checkpoint import ABOUT
+from tests.tensors.worlds import tiny_model
+
+
+def text_vectors(num_items=20):
+    vectors_IK = torch.zeros(num_items + 1, 4)
+    drawn = torch.randn(10, 4, generator=torch.Generator().manual_seed(2))
+    vectors_IK[1:11] = torch.nn.functional.normalize(drawn, dim=1)
+    return vectors_IK
+
+
+def test_padding_has_the_zero_vector():
+    model = tiny_model(text_vectors_IK=text_vectors(), text_dimensions=4)
+    assert not model.item_vectors(torch.tensor([0])).any()
+
+
+def test_hidden_ids_leave_only_the_text():
+    model = tiny_model(text_vectors_IK=text_vectors(), text_dimensions=4)
+    nums = torch.arange(21)
+    hidden_I = torch.zeros(21, dtype=torch.bool)
+    hidden_I[[3, 15]] = True
+    shown, hidden = model.item_vectors(nums), model.item_vectors(nums, hidden_I)
+    changed = (shown != hidden).any(dim=1).nonzero().ravel().tolist()
+    assert changed == [3, 15]
+    torch.testing.assert_close(hidden[3], model.items.text_map(model.items.text_vectors_IK[3].float()))
+    assert not hidden[15].any()
+
+
+def test_hidden_ids_get_no_gradient():
+    model = tiny_model(text_vectors_IK=text_vectors(), text_dimensions=4)
+    hidden_I = torch.zeros(21, dtype=torch.bool)
+    hidden_I[3] = True
+    model.item_vectors(torch.tensor([3, 4]), hidden_I).sum().backward()
+    assert not model.items.ids.grad[3].any()
+    assert model.items.ids.grad[4].all()
+
+
+def test_about_the_wanted_share_of_ids_is_hidden_and_a_seed_repeats_it():
+    drawn = [pick_hidden_ids(9_999, 0.25, torch.Generator().manual_seed(5)) for _ in range(2)]
+    assert torch.equal(*drawn)
+    assert abs(float(drawn[0].float().mean()) - 0.25) < 0.02
+    assert pick_hidden_ids(10, 0.0, torch.Generator()) is None
+
+
+def test_sparse_gradient_equals_the_dense_one():
+    dense, sparse = tiny_model(), tiny_model()
+    nums = torch.tensor([[1, 2, 2], [3, 0, 0]])
+    dense.item_vectors(nums).square().sum().backward()
+    sparse.item_vectors(nums, sparse=True).square().sum().backward()
+    assert sparse.items.ids.grad.is_sparse
+    torch.testing.assert_close(sparse.items.ids.grad.to_dense(), dense.items.ids.grad)
+
+
+def test_a_new_item_is_described_by_its_text_alone(tmp_path):
+    model = tiny_model(text_vectors_IK=text_vectors(), text_dimensions=4)
+    save_checkpoint(str(tmp_path / "m"), model, ABOUT)
+    grown = load_checkpoint(str(tmp_path / "m"), num_items=22).model
+    assert not grown.item_vectors(torch.tensor([21, 22])).any()
+    grown.items.text_vectors_IK[21] = model.items.text_vectors_IK[7]
+    expected = grown.items.text_map(model.items.text_vectors_IK[7].float())
+    torch.testing.assert_close(grown.item_vectors(torch.tensor([21]))[0], expected)

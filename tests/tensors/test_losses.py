@@ -1,0 +1,32 @@
+import pytest
+import torch
+
+from crossrec_core.tensors.losses import full_softmax, mix_domains, sampled_softmax
+
+
+def random_case():
+    generator = torch.Generator().manual_seed(3)
+    queries_PD, vectors_VD = torch.randn(6, 4, generator=generator), torch.randn(9, 4, generator=generator)
+    return queries_PD, vectors_VD, torch.tensor([0, 3, 3, 8, 1, 5]), torch.arange(10, 19)
+
+
+def test_sampled_softmax_with_all_candidates_as_negatives_is_the_full_softmax():
+    queries_PD, vectors_VD, places_P, nums_V = random_case()
+    sampled = sampled_softmax(queries_PD, vectors_VD[places_P], vectors_VD, nums_V[places_P], nums_V)
+    torch.testing.assert_close(sampled, full_softmax(queries_PD, vectors_VD, places_P))
+
+
+def test_a_negative_that_is_the_target_changes_nothing():
+    queries_PD, vectors_VD, places_P, nums_V = random_case()
+    queries_PD, places_P = queries_PD[:1], places_P[:1]
+    with_hit, without = (
+        sampled_softmax(queries_PD, vectors_VD[places_P], vectors_VD[drawn], nums_V[places_P], nums_V[drawn])
+        for drawn in (torch.tensor([0, 2, 4]), torch.tensor([2, 4]))
+    )
+    torch.testing.assert_close(with_hit, without)
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(1.0, (9 * 2 + 1 * 4) / 10), (0.0, (2 + 4) / 2)])
+def test_domains_are_weighed_by_their_size_and_the_temperature(temperature, expected):
+    losses = {1: torch.tensor(2.0), 2: torch.tensor(4.0)}
+    assert float(mix_domains(losses, {1: 9, 2: 1}, temperature=temperature)) == pytest.approx(expected)

@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from crossrec_core.tensors.ranker import fit_ranker, half_of, load_ranker, pair_features, probability, save_ranker
+
+
+def logistic_world(num_pairs=4_000, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    phi_PF = torch.cat((torch.randn(num_pairs, 3, generator=generator), torch.ones(num_pairs, 1)), dim=1).double()
+    truth_P = torch.sigmoid(phi_PF @ torch.tensor([1.5, -1.0, 0.0, -0.5]).double())
+    labels_P = (torch.rand(num_pairs, generator=generator) < truth_P).long()
+    return phi_PF, labels_P, torch.arange(num_pairs), truth_P
+
+
+def test_a_known_logistic_is_recovered():
+    phi_PF, labels_P, groups_P, truth_P = logistic_world()
+    ranker = fit_ranker(phi_PF, labels_P, groups_P, l2=0.1)
+    recovered_F = ranker.slope * ranker.weights_F / ranker.scale_F
+    torch.testing.assert_close(recovered_F[:3], torch.tensor([1.5, -1.0, 0.0]).double(), atol=0.15, rtol=0)
+    assert float((probability(ranker, phi_PF) - truth_P).abs().mean()) < 0.03
+
+
+def test_calibration_mends_the_wrong_base_rate():
+    # The features say nothing: what is left to learn is the base rate of the second half.
+    phi_PF = torch.ones(1_000, 1).double()
+    groups_P = torch.arange(1_000)
+    labels_P = torch.where(half_of(groups_P) == 1, torch.arange(1_000) % 5 == 0, torch.arange(1_000) % 2 == 0).long()
+    ranker = fit_ranker(phi_PF, labels_P, groups_P)
+    expected = float(labels_P[half_of(groups_P) == 1].double().mean())
+    assert float(probability(ranker, phi_PF[:1])) == pytest.approx(expected, abs=1e-3)
+
+
+def test_too_few_pairs_are_left_uncalibrated():
+    phi_PF, labels_P, groups_P, _ = logistic_world(60)
+    ranker = fit_ranker(phi_PF, labels_P, groups_P)
+    assert (ranker.slope, ranker.offset) == (1.0, 0.0)
+
+
+def test_one_label_only_gives_a_finite_probability():
+    phi_PF, _, groups_P, _ = logistic_world(200)
+    ranker = fit_ranker(phi_PF, torch.zeros(200), groups_P)
+    assert float(probability(ranker, phi_PF).max()) < 0.1
+
+
+def test_users_fall_into_halves_of_about_equal_size():
+    assert abs(float(half_of(torch.arange(1, 10_001)).double().mean()) - 0.5) < 0.03
+
+
+def test_a_saved_ranker_gives_the_same_probabilities(tmp_path):
+    phi_PF, labels_P, groups_P, _ = logistic_world(400)
+    ranker = fit_ranker(phi_PF, labels_P, groups_P)
+    assert load_ranker(tmp_path) is None
+    save_ranker(tmp_path, ranker)
+    assert torch.equal(probability(load_ranker(tmp_path), phi_PF), probability(ranker, phi_PF))
+
+
+def test_features_are_written_out():
+    phi_PF = pair_features(
+        torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -1.0]]), torch.tensor([0.0]), torch.tensor([3]),
+        torch.tensor([True]),
+    )  # fmt: skip
+    expected = torch.tensor([[3.0, -2.0, 1.0, 1e-6, 4.0, 1.0, 1.0]]).double()
+    expected[0, 3:5] = expected[0, 3:5].log()
+    torch.testing.assert_close(phi_PF, expected)

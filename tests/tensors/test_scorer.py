@@ -1,0 +1,177 @@
+"""Scoring batches of users with stored models, against brute force."""
+
+import pickle
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from crossrec_core import columns as c
+from crossrec_core.errors import CheckpointError
+from crossrec_core.tensors.scorer import LoadModels, LoadScorer, ModelFolder, load_models
+from tests import scoring_world as world
+from tests.oracles import best_items, filled_list, transition_scores
+
+N = 5
+OWN, OTHER, POPULAR = 0, 1, 2
+
+
+def user_rows(wanted: dict[int, bool] | None = None) -> pd.DataFrame:
+    rows = []
+    for number, (name, (events, films, books)) in enumerate(world.USERS.items(), start=1):
+        rows.append(
+            {
+                c.USER_NUM: number,
+                c.USER_ID: name,
+                c.ITEM_NUMS: world.padded([item for item, _ in events]),
+                c.DOMAIN_NUMS: world.padded([domain for _, domain in events]),
+                c.ACTION_NUMS: world.padded([1] * len(events)),
+                c.GAP_BUCKETS: world.padded([1] * len(events)),
+                "seen_1": films or None,
+                "seen_2": books or None,
+                "wanted_1": (wanted or {}).get(1, True),
+                "wanted_2": (wanted or {}).get(2, True),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def lists_of(scored: pd.DataFrame, model_index: int) -> dict[tuple[str, int], list[tuple[int, float]]]:
+    own = scored[scored[c.MODEL_INDEX] == model_index].sort_values([c.USER_ID, c.DOMAIN_NUM, c.RANK])
+    return {
+        (user, domain): list(zip(rows[c.ITEM_NUM], rows[c.SCORE], strict=True))
+        for (user, domain), rows in own.groupby([c.USER_ID, c.DOMAIN_NUM])
+    }
+
+
+def paths_of(scored: pd.DataFrame, model_index: int, user: str, domain_num: int) -> list[int]:
+    is_row = (scored[c.MODEL_INDEX] == model_index) & (scored[c.USER_ID] == user) & (scored[c.DOMAIN_NUM] == domain_num)
+    return scored[is_row].sort_values(c.RANK)[c.PATH_CODE].tolist()
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> pd.DataFrame:
+    return world.load_scorer(tmp_path, n=N)()(user_rows())
+
+
+def test_the_markov_lists_equal_brute_force_and_are_filled_by_popularity(scored: pd.DataFrame) -> None:
+    expected = {}
+    for name, (events, films, books) in world.USERS.items():
+        for domain_num, seen in ((1, films), (2, books)):
+            scores = transition_scores([item for item, _ in events], world.TRANSITIONS[domain_num], world.DECAY)
+            expected[name, domain_num] = filled_list(scores, world.POPULARITY[domain_num], seen, N)
+    assert lists_of(scored, 1) == expected
+
+
+def test_item_scores_are_the_same_for_all_but_for_what_was_seen(scored: pd.DataFrame) -> None:
+    expected = {}
+    for name, (_, films, books) in world.USERS.items():
+        for domain_num, seen in ((1, films), (2, books)):
+            scores = world.SCORES[domain_num]
+            expected[name, domain_num] = [(item, scores[item]) for item in best_items(scores, seen, N)]
+    assert lists_of(scored, 0) == expected
+
+
+def test_ranks_start_at_one_and_lists_are_short_only_where_candidates_run_out(scored: pd.DataFrame) -> None:
+    sizes = scored.groupby([c.MODEL_INDEX, c.USER_ID, c.DOMAIN_NUM])[c.RANK].agg(["min", "max", "count"])
+    assert (sizes["min"] == 1).all()
+    assert (sizes["max"] == sizes["count"]).all()
+    short = sizes[sizes["count"] < N]
+    assert set(short.index) == {(0, "has nearly all", 1), (1, "has nearly all", 1)}
+    assert (short["count"] == 2).all()
+
+
+def test_the_path_names_the_evidence_behind_each_row(scored: pd.DataFrame) -> None:
+    assert paths_of(scored, 1, "films only", 1) == [OWN, OWN, POPULAR, POPULAR, POPULAR]
+    assert paths_of(scored, 1, "films only", 2) == [OTHER, OTHER, POPULAR, POPULAR, POPULAR]
+    assert paths_of(scored, 1, "no evidence", 1) == [POPULAR] * N
+    assert paths_of(scored, 1, "nothing", 2) == [POPULAR] * N
+    assert paths_of(scored, 0, "both", 1) == [POPULAR] * N
+
+
+def test_filled_scores_lie_below_zero_and_descend(scored: pd.DataFrame) -> None:
+    markov = scored[scored[c.MODEL_INDEX] == 1]
+    filled = markov[markov[c.PATH_CODE] == POPULAR]
+    assert filled[c.SCORE].between(-1, 0, inclusive="left").all()
+    assert (markov.groupby([c.USER_ID, c.DOMAIN_NUM])[c.SCORE].diff().dropna() <= 0).all()
+
+
+def test_block_and_batch_sizes_change_nothing(tmp_path: Path, scored: pd.DataFrame) -> None:
+    order = [c.MODEL_INDEX, c.USER_ID, c.DOMAIN_NUM, c.RANK]
+    expected = scored.sort_values(order, ignore_index=True)
+    for block_items, batch in ((1, 6), (1000, 1), (3, 4)):
+        score = world.load_scorer(tmp_path, n=N, block_items=block_items)()
+        users = user_rows()
+        parts = [score(users.iloc[start : start + batch]) for start in range(0, len(users), batch)]
+        pd.testing.assert_frame_equal(pd.concat(parts).sort_values(order, ignore_index=True), expected)
+
+
+def test_only_wanted_domains_get_lists(tmp_path: Path) -> None:
+    scored = world.load_scorer(tmp_path, n=N)()(user_rows({1: False, 2: True}))
+    assert set(scored[c.DOMAIN_NUM]) == {2}
+
+
+def test_an_empty_batch_gives_an_empty_frame_of_the_same_types(tmp_path: Path, scored: pd.DataFrame) -> None:
+    empty = world.load_scorer(tmp_path, n=N)()(user_rows().iloc[:0])
+    assert empty.empty
+    assert empty.dtypes.equals(scored.dtypes)
+
+
+def test_a_popularity_share_speaks_where_there_is_no_evidence(tmp_path: Path) -> None:
+    load = world.write_world(tmp_path)
+    recent_V = torch.tensor([0.0] * 11 + [1.0])
+    settings = {"history_decay": world.DECAY, "popularity_share": 0.5}
+    weights = {**world.to_csr(world.TRANSITIONS[1], world.ITEMS[1]), "scores_V": recent_V}
+    world.write_model(tmp_path / "mixed", "transitions", "mixed", 1, weights, settings)
+    load = LoadModels(load.candidates_folder, (ModelFolder(0, str(tmp_path / "mixed")),), 1, 1)
+    scored = LoadScorer(load, n=2, block_items=5)()(user_rows())
+    lists = lists_of(scored, 0)
+    assert lists["nothing", 1] == [(12, 0.5), (1, 8 / 32 - 1)]
+    assert lists["films only", 1][0] == (12, 0.5)
+    assert paths_of(scored, 0, "nothing", 1) == [POPULAR, POPULAR]
+    assert paths_of(scored, 0, "films only", 1) == [OWN, OWN]
+
+
+def test_factors_fold_in_the_events_and_fill_users_without_any_known_item(tmp_path: Path) -> None:
+    load = world.write_world(tmp_path)
+    all_vectors_IK = torch.zeros(21, 2)
+    all_vectors_IK[1], all_vectors_IK[2], all_vectors_IK[9] = torch.tensor([[2.0, 0], [0, 1], [1, 1]])
+    vectors_VK = all_vectors_IK[torch.tensor(world.ITEMS[1])]
+    tensors = {"vectors_VK": vectors_VK, "all_vectors_IK": all_vectors_IK, "gram_KK": all_vectors_IK.T @ all_vectors_IK}
+    world.write_model(tmp_path / "als", "factors", "als", 1, tensors, {"regularisation": 0.5, "alpha": 2.0})
+    load = LoadModels(load.candidates_folder, (ModelFolder(0, str(tmp_path / "als")),), 1, 1)
+    scored = LoadScorer(load, n=2, block_items=5)()(user_rows())
+    # One event of item 1 = (2, 0): (YtY + alpha yyt + reg I) x = (1 + alpha) y, YtY = [[5, 1], [1, 2]]
+    x = torch.linalg.solve(torch.tensor([[5 + 8 + 0.5, 1], [1, 2 + 0.5]]), 3 * torch.tensor([2.0, 0]))
+    best = lists_of(scored, 0)
+    assert best["has nearly all", 1][0] == (11, 0.0)
+    assert best["nothing", 1] == [(1, 8 / 32 - 1), (11, 8 / 32 - 1)]
+    user = pd.DataFrame(user_rows().iloc[[5]]).assign(seen_1=None)
+    again = lists_of(LoadScorer(load, n=1, block_items=5)()(user), 0)
+    assert again["has nearly all", 1][0] == (1, pytest.approx(float(2 * x[0]), rel=1e-6))
+
+
+def test_a_model_made_for_other_ids_is_refused_in_one_line(tmp_path: Path) -> None:
+    load = world.write_world(tmp_path)
+    world.write_model(
+        tmp_path / "old", "item_scores", "old", 1, {"scores_V": torch.zeros(12)}, fingerprint="ffff0000-20"
+    )
+    with pytest.raises(CheckpointError, match=r"^[^\n]*old: made for item table ffff0000, .* 0123abcd; fit"):
+        LoadScorer(LoadModels(load.candidates_folder, (ModelFolder(0, str(tmp_path / "old")),), 1, 1), 2, 5)()
+
+
+def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    load = world.write_world(tmp_path)
+    world.write_model(tmp_path / "odd", "magic", "odd", 1, {"scores_V": torch.zeros(12)})
+    with pytest.raises(CheckpointError, match="kind 'magic'; expected one of item_scores"):
+        LoadScorer(LoadModels(load.candidates_folder, (ModelFolder(0, str(tmp_path / "odd")),), 1, 1), 2, 5)()
+
+
+def test_a_worker_that_is_used_again_loads_once_even_after_pickling(tmp_path: Path) -> None:
+    factory = world.load_scorer(tmp_path, n=N)
+    load_models.cache_clear()
+    factory()
+    pickle.loads(pickle.dumps(factory))()
+    assert load_models.cache_info().misses == 1
+    assert load_models.cache_info().hits == 1
