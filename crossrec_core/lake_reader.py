@@ -48,11 +48,15 @@ def scan_arrow(lake: Lake, table: t.Table, *, where: Where | None = None) -> "ds
         raise LakeError(_missing(lake, table))
     wanted = {name: [value] if isinstance(value, str) else list(value) for name, value in (where or {}).items()}
     filters: list[tuple[str, str, Any]] = [(name, "in", values) for name, values in wanted.items()]
-    return opened.to_pyarrow_dataset(partitions=filters or None, schema=arrow_schema(table))
+    return opened.to_pyarrow_dataset(file_pruning_predicate=filters or None, schema=arrow_schema(table))
 
 
 def read_arrow(
-    lake: Lake, table: t.Table, *, where: Where | None = None, columns: Sequence[str] | None = None,
+    lake: Lake,
+    table: t.Table,
+    *,
+    where: Where | None = None,
+    columns: Sequence[str] | None = None,
     predicate: "ds.Expression | None" = None,
 ) -> pa.Table:
     """The rows of a table that match ``where`` (on partition columns) and ``predicate``, in file order.
@@ -84,7 +88,7 @@ def connect(
         LakeError: no lake there, or one of its views does not fit its tables.
     """
     check_lake(lake)
-    connection = duckdb.connect(config={"python_enable_replacements": False})
+    connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     allowed: list[str] = []
     for table in tables or tuple(t.ALL_TABLES.values()):
@@ -98,8 +102,10 @@ def connect(
     return connection
 
 
-def query(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> Answer:
-    """The answer to one SELECT; anything else is refused, so that no query changes the lake.
+def query(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = (), *, limit: int | None = None
+) -> Answer:
+    """The answer to one SELECT, its first ``limit`` rows; anything else is refused: no query changes the lake.
 
     Raises:
         CrossRecError: not exactly one SELECT, or DuckDB cannot run it.
@@ -109,7 +115,8 @@ def query(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise CrossRecError("sql: expected one SELECT statement; the lake is read-only here")
         result = connection.execute(statements[0], list(parameters))
-        return Answer(tuple(column[0] for column in result.description or ()), result.fetchall())
+        rows = result.fetchall() if limit is None else result.fetchmany(limit)
+        return Answer(tuple(column[0] for column in result.description or ()), rows)
     except duckdb.Error as error:
         raise CrossRecError(f"sql: {_one_line(error)}") from error
 
