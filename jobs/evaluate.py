@@ -1,0 +1,210 @@
+"""Lists and truth in; metrics with intervals, the transfer report and the guard's decisions out."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import typer
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from crossrec_core import columns as c
+from crossrec_core import tables as t
+from crossrec_core.delta import write_rows
+from crossrec_core.frames.catalogue_metrics import (
+    DIVERSITY_MEASURES,
+    keep_sampled_users,
+    novelty_measures,
+    to_coverage,
+    to_diversity,
+    to_list_sums,
+    to_novelty,
+    with_surprise,
+)
+from crossrec_core.frames.click_metrics import (
+    CLICK_MEASURES,
+    click_statistics,
+    count_pair_users,
+    to_atoms,
+    to_click_sums,
+    to_thresholds,
+)
+from crossrec_core.frames.intervals import BUCKET, means, to_bucket_sums, with_intervals
+from crossrec_core.frames.metrics import (
+    Measure,
+    count_users_without_list,
+    ranking_measures,
+    to_user_metrics,
+    to_user_values,
+)
+from crossrec_core.frames.storage import read_table, write_table
+from crossrec_core.frames.transfer import Decision, decide, lone_decision, to_transfer_report, transfer_comparison
+from crossrec_core.settings import EvaluateSettings, Settings
+from jobs.steps import Night, step_command
+
+TESTED = {c.PURPOSE: (c.VALIDATE, c.BACKTEST)}
+HELD_BACK = {c.PURPOSE: c.BACKTEST}
+WITHOUT_LIST = "users_without_list"
+EXCLUDE_SEEN = "exclude_seen"
+
+
+def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
+    """Measure every model against the truth, compare them, and let the guard choose per target domain."""
+    evaluate = settings.evaluate
+    recommendations = read_table(spark, night.lake, t.RECOMMENDATIONS, run_id=night.run_id, where=TESTED)
+    truth = read_table(spark, night.lake, t.TRUTH, run_id=night.run_id, where=TESTED)
+    user_values = to_user_values(recommendations, truth, lists=evaluate.n).persist(StorageLevel.DISK_ONLY)
+    intervals = rank_intervals(user_values, evaluate).persist()
+    decisions = guard(intervals, evaluate, fitted_models(settings, night, spark))
+    metrics = to_metrics(intervals).unionByName(click_metrics(evaluate, night, spark))
+    metrics = metrics.unionByName(catalogue_metrics(evaluate, night, spark))
+    users = to_user_metrics(user_values, lists=evaluate.n, keep=[evaluate.guard_n])
+    counts = {
+        t.USER_METRICS.name: _write(users, t.USER_METRICS, night),
+        t.METRICS.name: _write(metrics, t.METRICS, night),
+        t.TRANSFER_REPORT.name: write_report(intervals, decisions, evaluate, night, spark),
+        t.DATA_QUALITY.name: write_quality(recommendations, truth, settings, night, spark),
+    }
+    user_values.unpersist()
+    intervals.unpersist()
+    return counts
+
+
+def rank_intervals(user_values: DataFrame, evaluate: EvaluateSettings) -> DataFrame:
+    """Ranking metrics of every model, and of the compared pairs, per purpose, domain and segment."""
+    measures = ranking_measures(evaluate.n)
+    sums = to_bucket_sums(
+        user_values, num_measures=len(measures), num_buckets=evaluate.bootstrap_buckets, seed=evaluate.seed
+    )
+    comparison = transfer_comparison(evaluate.n, guard_metric=evaluate.guard_metric, guard_n=evaluate.guard_n)
+    return with_intervals(
+        sums, measures, means, samples=evaluate.bootstrap_samples, seed=evaluate.seed, comparison=comparison
+    )
+
+
+def click_metrics(evaluate: EvaluateSettings, night: Night, spark: SparkSession) -> DataFrame:
+    """Rows of metrics about the probabilities; thresholds come from the validation pairs."""
+    pairs = read_table(spark, night.lake, t.PAIR_PROBABILITIES, run_id=night.run_id, where=TESTED)
+    num_buckets, seed = evaluate.bootstrap_buckets, evaluate.seed
+    atoms = to_atoms(pairs, num_buckets=num_buckets, seed=seed)
+    thresholds = to_thresholds(atoms.where(F.col(c.PURPOSE) == c.VALIDATE))
+    sums = to_click_sums(atoms.where(F.col(c.PURPOSE) == c.BACKTEST), thresholds)
+    users = count_pair_users(pairs.where(F.col(c.PURPOSE) == c.BACKTEST), num_buckets=num_buckets, seed=seed)
+    with_users = sums.join(users, [c.PURPOSE, c.DOMAIN, c.MODEL, BUCKET], how="inner")
+    samples = evaluate.bootstrap_samples
+    return to_metrics(with_intervals(with_users, CLICK_MEASURES, click_statistics, samples=samples, seed=seed))
+
+
+def catalogue_metrics(evaluate: EvaluateSettings, night: Night, spark: SparkSession) -> DataFrame:
+    """Rows of metrics about the catalogue: coverage, novelty, and diversity where the items have vectors."""
+    listed = read_table(spark, night.lake, t.RECOMMENDATIONS, run_id=night.run_id, where=HELD_BACK)
+    listed = listed.where(F.col(c.RANK) <= max(evaluate.n))
+    popularity = read_table(spark, night.lake, t.ITEM_POPULARITY, run_id=night.run_id, where=HELD_BACK)
+    features = read_table(spark, night.lake, t.ITEM_FEATURES, run_id=night.run_id)
+    histories = read_table(spark, night.lake, t.HISTORIES, run_id=night.run_id, where=HELD_BACK)
+    known_users = histories.groupBy(c.PURPOSE, c.DOMAIN).agg(F.count(F.lit(1)).alias("known_users"))
+    places = with_surprise(listed, popularity, features, known_users)
+    no_interval = F.lit(None).cast("double")
+    coverage = to_coverage(listed, popularity, lists=evaluate.n).select(
+        "*", F.lit(c.ALL).alias(c.SEGMENT), no_interval.alias(c.CI_LOW), no_interval.alias(c.CI_HIGH)
+    )
+    novelty = list_intervals(to_novelty(places, lists=evaluate.n), novelty_measures(evaluate.n), evaluate)
+    found = to_metrics(novelty).unionByName(coverage.drop(c.PURPOSE))
+    vectors = one_encoder(read_table(spark, night.lake, t.ITEM_VECTORS, run_id=night.run_id))
+    if vectors is None:
+        return found
+    num_users = listed.select(c.USER_ID).distinct().count()
+    sampled = keep_sampled_users(places, num_users=num_users, seed=evaluate.seed)
+    diversity = list_intervals(to_diversity(sampled, vectors), DIVERSITY_MEASURES, evaluate)
+    return found.unionByName(to_metrics(diversity))
+
+
+def list_intervals(list_values: DataFrame, measures: Sequence[Measure], evaluate: EvaluateSettings) -> DataFrame:
+    """Means over lists with their intervals."""
+    num_buckets, seed = evaluate.bootstrap_buckets, evaluate.seed
+    sums = to_list_sums(list_values, num_measures=len(measures), num_buckets=num_buckets, seed=seed)
+    return with_intervals(sums, measures, means, samples=evaluate.bootstrap_samples, seed=seed)
+
+
+def one_encoder(item_vectors: DataFrame) -> DataFrame | None:
+    """The vectors of the first encoder by name; None where there are none."""
+    first = item_vectors.agg(F.min(c.ENCODER)).first()
+    encoder = first[0] if first else None
+    return None if encoder is None else item_vectors.where(F.col(c.ENCODER) == encoder)
+
+
+def to_metrics(intervals: DataFrame) -> DataFrame:
+    """Intervals of single models on the backtest as rows of metrics, without their run_id."""
+    single = F.col(c.BASELINE).isNull() & (F.col(c.PURPOSE) == c.BACKTEST)
+    return intervals.where(single).select(*[name for name in t.METRICS.column_names if name != c.RUN_ID])
+
+
+def guard(intervals: DataFrame, evaluate: EvaluateSettings, available: dict[str, list[str]]) -> list[Decision]:
+    """The guard's decision per target domain, from a few rows of validation."""
+    asked = (
+        (F.col(c.PURPOSE) == c.VALIDATE)
+        & (F.col(c.SEGMENT) == c.ALL)
+        & (F.col(c.METRIC) == evaluate.guard_metric)
+        & (F.col(c.N) == evaluate.guard_n)
+    )
+    rows = intervals.where(asked).collect()
+    return decide(rows, available, guard_metric=evaluate.guard_metric, guard_n=evaluate.guard_n)
+
+
+def fitted_models(settings: Settings, night: Night, spark: SparkSession) -> dict[str, list[str]]:
+    """Names of the models fitted in this run, per target domain."""
+    models = read_table(spark, night.lake, t.MODELS, run_id=night.run_id).select(c.DOMAIN, c.MODEL).distinct().collect()
+    return {domain: sorted(row[c.MODEL] for row in models if row[c.DOMAIN] == domain) for domain in settings.targets}
+
+
+def write_report(
+    intervals: DataFrame, decisions: list[Decision], evaluate: EvaluateSettings, night: Night, spark: SparkSession
+) -> int:
+    """Write transfer_report; every decision is on record, also of a domain whose models make no pair."""
+    if not decisions:
+        return 0
+    rows = [(decision.domain, decision.model, decision.reason) for decision in decisions]
+    chosen = spark.createDataFrame(rows, f"{c.DOMAIN} string, decision string, {c.REASON} string")
+    report = to_transfer_report(intervals, chosen)
+    paired = {row[c.DOMAIN] for row in report.select(c.DOMAIN).distinct().collect()}
+    alone = [
+        lone_decision(decision, guard_metric=evaluate.guard_metric, guard_n=evaluate.guard_n)
+        for decision in decisions
+        if decision.domain not in paired
+    ]
+    if alone:
+        values = [tuple(row[name] for name in report.columns) for row in alone]
+        report = report.unionByName(spark.createDataFrame(values, report.schema))
+    return _write(report, t.TRANSFER_REPORT, night)
+
+
+def write_quality(
+    recommendations: DataFrame, truth: DataFrame, settings: Settings, night: Night, spark: SparkSession
+) -> int:
+    """Add this step's checks to data_quality, which earlier steps of the run have begun; returns how many."""
+    missing = count_users_without_list(recommendations, truth).collect()
+    checks = [
+        {c.DOMAIN: row[c.DOMAIN], "check": f"{WITHOUT_LIST}:{row[c.PURPOSE]}:{row[c.MODEL]}", "value": row[c.NUM_USERS]}
+        for row in missing
+    ]
+    for domain in settings.targets:
+        checks.append({c.DOMAIN: domain, "check": EXCLUDE_SEEN, "value": settings.domains[domain].exclude_seen})
+    rows = [{**check, c.RUN_ID: night.run_id, "value": float(check["value"])} for check in checks]
+    is_own = F.col("check").startswith(WITHOUT_LIST) | (F.col("check") == EXCLUDE_SEEN)
+    before = read_table(spark, night.lake, t.DATA_QUALITY, run_id=night.run_id).where(~is_own).collect()
+    kept = [row.asDict() for row in before]
+    write_rows(night.lake, t.DATA_QUALITY, [*kept, *rows], replace={c.RUN_ID: night.run_id})
+    return len(rows)
+
+
+def _write(frame: DataFrame, table: t.Table, night: Night) -> int:
+    return write_table(frame.withColumn(c.RUN_ID, F.lit(night.run_id)), night.lake, table, run_id=night.run_id)
+
+
+main = step_command("evaluate", run)
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,113 @@
+"""A run's tables in, what training for one purpose stands on out; no model is trained here."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from torch import Tensor
+
+from crossrec_core import columns as c
+from crossrec_core import tables as t
+from crossrec_core.delta import live_files
+from crossrec_core.errors import LakeError
+from crossrec_core.frames.ids import fingerprint
+from crossrec_core.frames.storage import read_table
+from crossrec_core.lake import Lake
+from crossrec_core.lake_reader import read_arrow, scan_arrow
+from crossrec_core.settings import Settings
+from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
+from crossrec_core.tensors.candidates import Candidates, read_label_nums, write_candidates
+from crossrec_core.tensors.chunks import to_array
+from crossrec_core.tensors.devices import pick_device
+from crossrec_core.tensors.encoder import ModelConfig
+from crossrec_core.tensors.text import ENCODER_NAME
+from crossrec_core.tensors.validation import HeldOut
+from jobs.steps import Night
+
+NUM_GAP_BUCKETS = 40  # log2 of seconds: 2^38 s are 8,700 years
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the models of one purpose stand on."""
+
+    night: Night
+    purpose: str
+    files: tuple[str, ...]  # live files of sequences
+    candidates: Candidates
+    config: ModelConfig
+    text_vectors_IK: Tensor | None
+    held_out: Mapping[str, HeldOut]  # by domain; empty for all purposes but validate
+    device: torch.device
+
+
+def find_purposes(lake: Lake, run_id: str) -> list[str]:
+    """The purposes for which prepare made sequences, in the order validate, backtest, serve."""
+    found = {file.partition_values[c.PURPOSE] for file in live_files(lake, t.SEQUENCES, where={c.RUN_ID: run_id})}
+    return [purpose for purpose in c.KNOWN_SPLITS if purpose in found]
+
+
+def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: str) -> Ground:
+    """Read what training for a purpose needs, and write the purpose's candidate artifact."""
+    where = {c.RUN_ID: night.run_id, c.PURPOSE: purpose}
+    files = tuple(file.uri for file in live_files(night.lake, t.SEQUENCES, where=where) if file.num_rows)
+    if not files:
+        raise LakeError(f"sequences: run {night.run_id} has none for {purpose}; run jobs/prepare.py first")
+    item_ids = read_table(spark, night.lake, t.ITEM_IDS)
+    num_items = int(item_ids.agg(F.max(c.ITEM_NUM)).collect()[0][0])
+    candidates = write_candidates(night.lake, night.run_id, purpose, id_fingerprint=fingerprint(item_ids))
+    text_vectors_IK = read_text_vectors(night.lake, night.run_id, num_items, settings.text.dimensions)
+    model = settings.model
+    config = ModelConfig(
+        encoder=model.encoder, num_items=num_items, num_domains=max(read_label_nums(night.lake, "domain").values()),
+        num_actions=max(read_label_nums(night.lake, "action").values()), num_gap_buckets=NUM_GAP_BUCKETS,
+        width=model.width, layers=model.layers, heads=model.heads, dropout=model.dropout, id_dropout=model.id_dropout,
+        max_len=settings.sequences.max_len,
+        text_dimensions=0 if text_vectors_IK is None else text_vectors_IK.shape[1],
+    )  # fmt: skip
+    held_out = read_held_out(settings, night, candidates.domains) if purpose == c.VALIDATE else {}
+    torch.set_num_threads(settings.train.threads or len(os.sched_getaffinity(0)))
+    device = pick_device(settings.train.device)
+    return Ground(night, purpose, files, candidates, config, text_vectors_IK, held_out, device)
+
+
+def read_text_vectors(lake: Lake, run_id: str, num_items: int, dimensions: int) -> Tensor | None:
+    """Text vectors by item number, float16 [num_items + 1, K], zero rows without text; None when no item has any."""
+    where = {c.RUN_ID: run_id, c.ENCODER: ENCODER_NAME}
+    if dimensions == 0 or not any(file.num_rows for file in live_files(lake, t.ITEM_VECTORS, where=where)):
+        return None
+    vectors_IK = torch.zeros(num_items + 1, dimensions, dtype=torch.float16)
+    rows = scan_arrow(lake, t.ITEM_VECTORS, where=where)
+    for batch in rows.to_batches(columns=[c.ITEM_NUM, c.VECTOR]):
+        nums = torch.from_numpy(batch.column(c.ITEM_NUM).to_numpy().copy())
+        flat = torch.from_numpy(pc.list_flatten(batch.column(c.VECTOR)).to_numpy().copy())
+        vectors_IK[nums] = flat.view(len(nums), dimensions).half()
+    return vectors_IK
+
+
+def read_held_out(settings: Settings, night: Night, domains: Mapping[str, int]) -> dict[str, HeldOut]:
+    """The validation users of each domain that has any; prepare bounds how many."""
+    held_out = {}
+    for domain, number in domains.items():
+        where = {c.RUN_ID: night.run_id, c.DOMAIN: domain}
+        if not any(file.num_rows for file in live_files(night.lake, t.VALIDATION_SEQUENCES, where=where)):
+            continue
+        names = [*SEQUENCE_COLUMNS, c.TRUTH_NUMS, c.USER_NUM]
+        rows = read_arrow(night.lake, t.VALIDATION_SEQUENCES, where=where, columns=names)
+        values = {name: _to_tensor(rows, name) for name in names}
+        exclude_seen = settings.domains[domain].exclude_seen if domain in settings.domains else True
+        events = {name: values[name] for name in SEQUENCE_COLUMNS}
+        held_out[domain] = HeldOut(events, values[c.TRUTH_NUMS], values[c.USER_NUM], number, exclude_seen)
+    return held_out
+
+
+def _to_tensor(rows: pa.Table, name: str) -> Tensor:
+    """A column of a small table: int64 [R], or [R, L] for padded lists."""
+    values = to_array(rows[name], np.dtype(np.int64), where=f"validation_sequences.{name}")
+    return torch.from_numpy(values.copy())

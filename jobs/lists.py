@@ -1,0 +1,127 @@
+"""What score and serve share: a purpose's tables and models in, its users and scorer out."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from crossrec_core import columns as c
+from crossrec_core import tables as t
+from crossrec_core.frames.recommend import recommend, to_recommendations
+from crossrec_core.frames.sequences import TIME_CLOCK
+from crossrec_core.frames.storage import read_table, write_table
+from crossrec_core.frames.user_frame import Target, fallback_user, user_frame
+from crossrec_core.lake import candidates_location
+from crossrec_core.lake_reader import read_rows
+from crossrec_core.settings import Settings
+from crossrec_core.tensors.candidates import read_label_nums
+from crossrec_core.tensors.scorer import LoadModels, LoadScorer, ModelFolder
+from jobs.steps import Night
+
+PRETRAINED = "pretrained"
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A row of the models table that can be scored."""
+
+    name: str
+    domain: str
+    location: str
+
+
+def read_models(night: Night, purpose: str, *, domains: Sequence[str]) -> list[FittedModel]:
+    """The models fitted for a purpose on the domains, by name and domain; what is only pretrained makes no lists."""
+    where = {c.RUN_ID: night.run_id, c.PURPOSE: purpose}
+    rows = read_rows(night.lake, t.MODELS, where=where)
+    models = [to_model(row) for row in rows if row[c.DOMAIN] in domains and row[c.MODEL] != PRETRAINED]
+    return sorted(models, key=lambda model: (model.name, model.domain))
+
+
+def to_model(row: Mapping[str, Any]) -> FittedModel:
+    """A row of the models table as far as scoring needs it."""
+    return FittedModel(row[c.MODEL], row[c.DOMAIN], row["location"])
+
+
+def read_targets(settings: Settings, night: Night) -> list[Target]:
+    """The target domains, by number."""
+    nums = read_label_nums(night.lake, "domain")
+    targets = [
+        Target(
+            name=name,
+            num=nums[name],
+            clock=name if settings.domains[name].time_unit == "order" else TIME_CLOCK,
+            user_space=settings.domains[name].user_space,
+            exclude_seen=settings.domains[name].exclude_seen,
+        )
+        for name in settings.targets
+    ]
+    return sorted(targets, key=lambda target: target.num)
+
+
+def read_users(
+    wanted: DataFrame, settings: Settings, night: Night, spark: SparkSession, *, purpose: str, targets: Sequence[Target]
+) -> DataFrame:
+    """The user frame of a purpose for the wanted (user_num, domain)."""
+    where = {c.PURPOSE: purpose}
+    return user_frame(
+        wanted,
+        read_table(spark, night.lake, t.SEQUENCES, run_id=night.run_id, where=where),
+        read_table(spark, night.lake, t.HISTORIES, run_id=night.run_id, where=where),
+        read_table(spark, night.lake, t.USER_IDS),
+        targets=targets,
+        max_len=settings.sequences.max_len,
+        num_partitions=settings.spark.shuffle_partitions,
+    )
+
+
+def to_load(
+    models: Sequence[FittedModel], settings: Settings, night: Night, spark: SparkSession, *, purpose: str
+) -> LoadModels:
+    """What the Python workers load: the models and the candidates of the purpose they were fitted for."""
+    names = model_names(models)
+    return LoadModels(
+        candidates_folder=night.lake.at(candidates_location(night.run_id, purpose)),
+        models=tuple(ModelFolder(names.index(model.name), night.lake.at(model.location)) for model in models),
+        threads=settings.score.threads_per_worker,
+        workers_per_host=workers_per_host(spark),
+    )
+
+
+def model_names(models: Sequence[FittedModel]) -> list[str]:
+    """The distinct names; a name's place is its model_index."""
+    return sorted({model.name for model in models})
+
+
+def workers_per_host(spark: SparkSession) -> int:
+    """How many Python workers share a machine's cores: all of them where the master is this machine."""
+    if str(spark.sparkContext.master).startswith("local"):
+        return spark.sparkContext.defaultParallelism
+    return int(spark.conf.get("spark.executor.cores", None) or os.cpu_count() or 1)
+
+
+def write_lists(
+    users: DataFrame, models: Sequence[FittedModel], settings: Settings, night: Night, spark: SparkSession, *,
+    purpose: str, targets: Sequence[Target],
+) -> int:  # fmt: skip
+    """Score the users and the fallback user by all the models in one pass and write the lists; returns the rows.
+
+    Rows of a file are in the order of users and ranks, so that a reader of one user's list can skip the rest.
+    """
+    fallback = fallback_user(spark, targets=targets, max_len=settings.sequences.max_len)
+    load = to_load(models, settings, night, spark, purpose=purpose)
+    get_scorer = LoadScorer(load, n=settings.score.n, block_items=settings.score.block_items)
+    scored = recommend(users.unionByName(fallback), get_scorer, batch_users=settings.score.batch_users)
+    lists = to_recommendations(
+        scored,
+        read_table(spark, night.lake, t.ITEM_IDS),
+        models=model_names(models),
+        domains={target.num: target.name for target in targets},
+        run_id=night.run_id,
+        run_date=night.run_date,
+        purpose=purpose,
+    )
+    ordered = lists.sortWithinPartitions(*t.RECOMMENDATIONS.partition_by, c.USER_ID, c.RANK)
+    return write_table(ordered, night.lake, t.RECOMMENDATIONS, run_id=night.run_id, replace={c.PURPOSE: purpose})

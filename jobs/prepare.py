@@ -1,0 +1,254 @@
+"""Interactions and catalogues -> numbers, splits, statistics, histories, sequences, features, truth, labelled pairs."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import typer
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from crossrec_core import columns as c
+from crossrec_core import tables as t
+from crossrec_core.delta import write_rows
+from crossrec_core.errors import InputError
+from crossrec_core.frames.item_features import to_item_features
+from crossrec_core.frames.k_core import keep_core
+from crossrec_core.frames.lookups import lookup
+from crossrec_core.frames.normalise import (
+    STATISTICS_SCHEMA,
+    fit_statistics,
+    to_numeric_measures,
+    to_numerics,
+    to_value_measures,
+    with_normalised,
+)
+from crossrec_core.frames.pairs import to_labelled_pairs
+from crossrec_core.frames.pca import fit_components, to_component_measures
+from crossrec_core.frames.popularity import to_popularity, with_listed_items
+from crossrec_core.frames.profiles import to_user_profiles
+from crossrec_core.frames.sequences import to_histories, to_sequences, to_validation_sequences
+from crossrec_core.frames.splits import AFTER_TEST, purposes_of, to_known_events
+from crossrec_core.frames.truth import to_truth, with_outside_ids
+from crossrec_core.settings import Settings
+from jobs.prepare_events import (
+    DOMAIN_KIND,
+    complete,
+    number_events,
+    number_items,
+    read_items,
+    read_labels,
+    split,
+    value_domains,
+    write_ids,
+)
+from jobs.steps import Night, step_command
+from jobs.store import Store
+
+LEFT_TRAINING = "left_training:k_core"
+OWN_CHECKS = (AFTER_TEST, LEFT_TRAINING, *(f"rows_{split}" for split in (c.TRAIN, c.VALID, c.TEST)))
+
+
+def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
+    """Number, split and normalise the interactions, then write what the models and the evaluation read."""
+    store = Store(spark, night)
+    items = read_items(settings, spark).cache()
+    try:
+        interactions = complete(settings, store)
+        counts = write_ids(interactions, items, settings, store)
+        events = split(number_events(interactions, settings, store), settings).cache()
+        try:
+            rows = count_splits(events)
+            check_targets(rows, settings)
+            counts |= write_events(events.where(F.col(c.SPLIT) != AFTER_TEST), items, settings, store)
+        finally:
+            events.unpersist()
+        counts |= write_features(items, settings, store)
+    finally:
+        items.unpersist()
+    counts |= write_known(settings, store)
+    counts |= write_held_out(settings, store)
+    write_quality(rows, store)
+    return counts
+
+
+def count_splits(events: DataFrame) -> list[Row]:
+    """Events per domain and split, with the latest event's order."""
+    counted = events.groupBy(c.DOMAIN, c.SPLIT).agg(
+        F.count(F.lit(1)).alias(c.NUM_EVENTS), F.max(c.EVENT_TIME).alias(c.EVENT_TIME)
+    )
+    return counted.orderBy(c.DOMAIN, c.SPLIT).collect()
+
+
+def check_targets(rows: list[Row], settings: Settings) -> None:
+    """Check that every target can be tested.
+
+    Raises:
+        InputError: one that has no test event although the settings ask for a test.
+    """
+    for target in settings.targets if settings.split.test_days > 0 else []:
+        own = {row[c.SPLIT]: row for row in rows if row[c.DOMAIN] == target}
+        if c.TEST not in own:
+            latest = max((row[c.EVENT_TIME] for row in own.values() if row[c.EVENT_TIME]), default="unknown")
+            parts = ", ".join(f"{row[c.NUM_EVENTS]} {name}" for name, row in own.items()) or "no"
+            raise InputError(
+                f"domains.{target}: 0 test events seen ({parts} events, the latest of {latest}); expected at least one "
+                f"with split.protocol = {settings.split.protocol!r}, split.test_days = {settings.split.test_days:g}; "
+                "change split.cut, split.test_days or split.per_domain, or take the domain out of roles.targets"
+            )
+
+
+def write_events(events: DataFrame, items: DataFrame, settings: Settings, store: Store) -> dict[str, int]:
+    """k-core, statistics of training rows, and the events with normalised values."""
+    rules = settings.normalise
+    if rules.min_user_events > 0 or rules.min_item_events > 0:
+        events = keep_core(
+            events, min_user_events=rules.min_user_events, min_item_events=rules.min_item_events,
+            max_rounds=rules.core_rounds,
+        )  # fmt: skip
+    valued = value_domains(settings)
+    values = to_value_measures(events, domains=valued)
+    counts = write_statistics(values, to_training_measures(events, items, settings, store), settings, store)
+    names = [name for name in t.SPLIT_INTERACTIONS.column_names if name != c.RUN_ID]
+    if valued:
+        others = events.where(~F.col(c.DOMAIN).isin(*valued)).select(*names)
+        events = others.unionByName(with_normalised(values, store.read(t.FEATURE_STATISTICS)).select(*names))
+    return counts | store.write(events, t.SPLIT_INTERACTIONS)
+
+
+def to_training_measures(events: DataFrame, items: DataFrame, settings: Settings, store: Store) -> DataFrame:
+    """Numeric attributes of the items that training events touch."""
+    touched = events.where(F.col(c.SPLIT) == c.TRAIN).select(c.DOMAIN, c.ITEM_NUM).distinct()
+    measures = to_numeric_measures(number_items(items, settings, store), columns=numeric_columns(settings))
+    return measures.join(touched, on=[c.DOMAIN, c.ITEM_NUM], how="left_semi")
+
+
+def write_statistics(values: DataFrame, numerics: DataFrame, settings: Settings, store: Store) -> dict[str, int]:
+    """Fit what normalises event values and item numerics, on training rows only."""
+    rules = settings.normalise
+    if not value_domains(settings) and not numeric_columns(settings):
+        return store.write(store.spark.createDataFrame([], STATISTICS_SCHEMA), t.FEATURE_STATISTICS)
+    names = (c.DOMAIN, "table_name", "column_name", c.VALUE)
+    training = values.where(F.col(c.SPLIT) == c.TRAIN).select(*names).unionByName(numerics.select(*names))
+    statistics = fit_statistics(
+        training, fill=rules.fill, outliers=rules.outliers, low_quantile=rules.low_quantile,
+        high_quantile=rules.high_quantile, iqr_factor=rules.iqr_factor, scaling=rules.scaling,
+    )  # fmt: skip
+    if rules.pca_dimensions > 0:
+        components = fit_components(with_normalised(numerics, statistics), dimensions=rules.pca_dimensions)
+        statistics = statistics.unionByName(components)
+    return store.write(statistics, t.FEATURE_STATISTICS)
+
+
+def write_features(items: DataFrame, settings: Settings, store: Store) -> dict[str, int]:
+    """Attributes of listed and seen items; interests of users."""
+    events = store.read(t.SPLIT_INTERACTIONS)
+    listed = number_items(items, settings, store)
+    if numeric_columns(settings):
+        statistics = store.read(t.FEATURE_STATISTICS)
+        measures = with_normalised(to_numeric_measures(listed, columns=numeric_columns(settings)), statistics)
+        if settings.normalise.pca_dimensions > 0:
+            names = (c.DOMAIN, c.ITEM_NUM, "table_name", "column_name", c.VALUE)
+            components = to_component_measures(measures, statistics)
+            measures = measures.select(*names).unionByName(components.select(*names))
+        listed = listed.drop(c.NUMERICS).join(to_numerics(measures), on=[c.DOMAIN, c.ITEM_NUM], how="left")
+    counts = store.write(to_item_features(listed, events, store.read_all(t.ITEM_IDS)), t.ITEM_FEATURES)
+    profiles = to_user_profiles(
+        events, store.read(t.ITEM_FEATURES), order_only=order_only_domains(settings),
+        half_life_days=settings.sequences.interest_half_life_days,
+    )  # fmt: skip
+    return counts | store.write(profiles, t.USER_PROFILES)
+
+
+def write_known(settings: Settings, store: Store) -> dict[str, int]:
+    """What each purpose may know: histories, sequences and candidates."""
+    purposes = purposes_of(hold_test=settings.split.test_days > 0, hold_valid=settings.split.valid_days > 0)
+    known = to_known_events(store.read(t.SPLIT_INTERACTIONS), purposes)
+    sequences = to_sequences(
+        known.withColumn(c.DOMAIN_NUM, lookup(read_labels(DOMAIN_KIND, store), c.DOMAIN)),
+        order_only=order_only_domains(settings),
+        max_len=settings.sequences.max_len,
+        session_gap_minutes=settings.sequences.session_gap_minutes,
+    )
+    popularity = to_popularity(known, head_share=settings.sequences.head_share)
+    if settings.score.candidates == "listed":
+        popularity = with_listed_items(popularity, store.read(t.ITEM_FEATURES))
+    counts = store.write(to_histories(known), t.HISTORIES)
+    counts |= store.write(in_stable_files(sequences, [c.PURPOSE, c.USER_NUM, c.CLOCK], settings), t.SEQUENCES)
+    return counts | store.write(popularity, t.ITEM_POPULARITY)
+
+
+def write_held_out(settings: Settings, store: Store) -> dict[str, int]:
+    """Truth, labelled pairs, and the sequences that early stopping looks at."""
+    histories, popularity = store.read(t.HISTORIES), store.read(t.ITEM_POPULARITY)
+    is_by_time = settings.split.protocol == "time"
+    truth = to_truth(
+        store.read(t.SPLIT_INTERACTIONS), histories, popularity, targets=settings.targets,
+        new_items_only=[name for name in settings.targets if is_by_time and settings.domains[name].exclude_seen],
+    ).cache()  # fmt: skip
+    try:
+        user_ids, item_ids = store.read_all(t.USER_IDS), store.read_all(t.ITEM_IDS)
+        counts = store.write(with_outside_ids(truth, user_ids, item_ids), t.TRUTH)
+        pairs = to_labelled_pairs(
+            truth, histories, popularity, negatives_per_positive=settings.split.negatives_per_positive,
+            seed=settings.split.seed,
+        )  # fmt: skip
+        counts |= store.write(with_outside_ids(pairs, user_ids, item_ids), t.LABELLED_PAIRS)
+        return counts | write_validation(truth, settings, store)
+    finally:
+        truth.unpersist()
+
+
+def write_validation(truth: DataFrame, settings: Settings, store: Store) -> dict[str, int]:
+    """Sequences of sampled users that were known and have a known item to foresee."""
+    is_usable = (F.col(c.PURPOSE) == c.VALIDATE) & F.col(c.IS_KNOWN_ITEM) & (F.col(c.SEGMENT) != c.NEW)
+    sequences = to_validation_sequences(
+        truth.where(is_usable), store.read(t.SEQUENCES), domain_nums=read_labels(DOMAIN_KIND, store),
+        order_only=order_only_domains(settings), max_users=settings.split.max_validation_users,
+        max_len=settings.sequences.max_len,
+    )  # fmt: skip
+    return store.write(in_stable_files(sequences, [c.DOMAIN, c.USER_NUM], settings), t.VALIDATION_SEQUENCES)
+
+
+def in_stable_files(rows: DataFrame, order: list[str], settings: Settings) -> DataFrame:
+    """The same rows in the same files in the same order on every run: the feed's batches follow the files."""
+    return rows.repartition(settings.spark.shuffle_partitions, c.USER_NUM).sortWithinPartitions(*order)
+
+
+def write_quality(rows: list[Row], store: Store) -> None:
+    """Rows per split, rows that left, beside what clean wrote."""
+    after = {(row[c.DOMAIN], row[c.SPLIT]): row[c.NUM_EVENTS] for row in count_splits(store.read(t.SPLIT_INTERACTIONS))}
+    checks = {}
+    for row in rows:
+        key = (row[c.DOMAIN], row[c.SPLIT])
+        if row[c.SPLIT] == AFTER_TEST:
+            checks[row[c.DOMAIN], AFTER_TEST] = row[c.NUM_EVENTS]
+            continue
+        checks[row[c.DOMAIN], f"rows_{row[c.SPLIT]}"] = after.get(key, 0)
+        if after.get(key, 0) < row[c.NUM_EVENTS]:
+            checks[row[c.DOMAIN], LEFT_TRAINING] = row[c.NUM_EVENTS] - after.get(key, 0)
+    run_id = store.night.run_id
+    kept = [row.asDict() for row in store.read(t.DATA_QUALITY).where(~F.col("check").isin(*OWN_CHECKS)).collect()]
+    own = [
+        {c.RUN_ID: run_id, c.DOMAIN: domain, "check": check, "value": float(value)}
+        for (domain, check), value in sorted(checks.items())
+    ]
+    write_rows(store.night.lake, t.DATA_QUALITY, [*kept, *own], replace={c.RUN_ID: run_id})
+
+
+def order_only_domains(settings: Settings) -> list[str]:
+    """Domains whose log holds positions, not times."""
+    return [name for name, domain in settings.domains.items() if domain.time_unit == "order"]
+
+
+def numeric_columns(settings: Settings) -> dict[str, list[str]]:
+    """Numeric attributes per domain that has any."""
+    blocks = {name: domain.catalogue for name, domain in settings.domains.items()}
+    return {name: block.numerics for name, block in blocks.items() if block.path and block.numerics}
+
+
+main = step_command("prepare", run)
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,99 @@
+"""The run's sequences in, one model pretrained on all source domains out, for each purpose that is measured.
+
+    validate: train, stop early -> checkpoints/RUN/validate/pretrained/all
+    backtest: refit on train + validation for the epochs found -> checkpoints/RUN/backtest/pretrained/all
+
+Sources are a target's own events too when it is a source itself: which domains may lend is ``roles.sources``.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import typer
+from pyspark.sql import SparkSession
+
+from crossrec_core import columns as c
+from crossrec_core.lake import model_location
+from crossrec_core.settings import Settings
+from crossrec_core.tensors.batches import drop_without_targets
+from crossrec_core.tensors.checkpoint import load_about, load_checkpoint
+from crossrec_core.tensors.encoder import SequenceModel
+from crossrec_core.tensors.finetune import build_model
+from jobs.ground import Ground, find_purposes, read_ground
+from jobs.steps import Night, step_command
+from jobs.training import log_rows, save_model, train, write_log
+
+PRETRAINED, ALL_DOMAINS = "pretrained", "all"
+
+
+def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
+    """Pretrain on all source domains."""
+    counts = {"models": 0, "training_log": 0}
+    for purpose in purposes_to_fit(night):
+        ground = read_ground(settings, night, spark, purpose)
+        counts["training_log"] += fit_pretrained(settings, ground)
+        counts["models"] += 1
+    return counts
+
+
+def purposes_to_fit(night: Night) -> list[str]:
+    """validate and backtest as far as prepare made them; jobs/serve.py fits serve, for the winners only."""
+    return [purpose for purpose in find_purposes(night.lake, night.run_id) if purpose != c.SERVE]
+
+
+def fit_pretrained(settings: Settings, ground: Ground) -> int:
+    """Fit or copy the pretrained model of a purpose; returns the rows written to training_log."""
+    found = settings_found(ground, PRETRAINED, ALL_DOMAINS)
+    if found is not None and not refits(settings, ground.purpose):
+        save_model(settings, ground, load_validated(ground, PRETRAINED, ALL_DOMAINS), PRETRAINED, ALL_DOMAINS,
+                   fitted_with=found)  # fmt: skip
+        return 0
+    stage = settings.train.pretrain
+    sources = [name for name in settings.sources if name in ground.candidates.domains]
+    numbers = torch.tensor([ground.candidates.domains[name] for name in sources])
+    model = build_model(ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK)
+    trained = train(
+        settings, ground, model, stage, label="pretrain", domains=sources,
+        pick_rows=lambda columns: drop_without_targets(columns, numbers), epochs=found["epochs"] if found else None,
+    )  # fmt: skip
+    ndcg = found["valid_ndcg"] if found else trained.valid_ndcg
+    fitted_with = {**asdict(stage), "epochs": trained.epochs, "valid_ndcg": ndcg, "domains": sources}
+    save_model(settings, ground, model, PRETRAINED, ALL_DOMAINS, fitted_with=fitted_with)
+    return write_log(ground, log_rows(ground, model=PRETRAINED, stage="pretrain", reports=trained.reports))
+
+
+def refits(settings: Settings, purpose: str) -> bool:
+    """Whether a purpose's models are trained anew, or are the validated ones."""
+    return {c.BACKTEST: settings.train.refit_for_backtest, c.SERVE: settings.train.refit_for_serve}.get(purpose, True)
+
+
+def settings_found(ground: Ground, model: str, domain: str) -> Mapping[str, Any] | None:
+    """What the validated model of the same run was fitted with; None at validate, or where nothing was validated."""
+    if ground.purpose == c.VALIDATE or c.VALIDATE not in find_purposes(ground.night.lake, ground.night.run_id):
+        return None
+    return load_about(ground.night.lake.at(model_location(ground.night.run_id, c.VALIDATE, model, domain))).settings
+
+
+def load_validated(ground: Ground, model: str, domain: str) -> SequenceModel:
+    """The validated model of the same run; its ids are this run's, since prepare gave them all."""
+    return load_model(ground, model_location(ground.night.run_id, c.VALIDATE, model, domain))
+
+
+def load_model(ground: Ground, location: str) -> SequenceModel:
+    """A model of this run, refused if it was trained on other ids."""
+    path = ground.night.lake.at(location)
+    about = ground.candidates.id_fingerprint
+    return load_checkpoint(path, id_fingerprint=about, num_items=ground.config.num_items).model
+
+
+main = step_command("pretrain", run)
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,100 @@
+"""The guard's winners refitted on everything; lists for every known user in every target domain out.
+
+Besides, each domain gets a list for users nobody has seen, under the reserved user id.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from pyspark.sql import DataFrame, SparkSession
+
+from crossrec_core import columns as c
+from crossrec_core import tables as t
+from crossrec_core.delta import write_rows
+from crossrec_core.errors import LakeError
+from crossrec_core.frames.storage import read_table
+from crossrec_core.frames.transfer import TARGET_ONLY, TRANSFERRED, UNTESTED_ORDER
+from crossrec_core.frames.user_frame import Target, wanted_by_everyone
+from crossrec_core.lake_reader import read_rows
+from crossrec_core.settings import Settings
+from jobs import finetune, fit_baselines
+from jobs.lists import read_targets, read_users, to_model, write_lists
+from jobs.steps import Night, step_command
+
+
+def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
+    """Fit what is served for the purpose serve, and make everyone's lists."""
+    rows = [
+        fit(settings, night, spark, model=model, domain=domain)
+        for domain, models in choose_models(settings, night).items()
+        for model in models
+    ]
+    num_models = write_rows(night.lake, t.MODELS, rows, replace={c.RUN_ID: night.run_id, c.PURPOSE: c.SERVE})
+    targets = read_targets(settings, night)
+    wanted = read_wanted(night, spark, targets)
+    users = read_users(wanted, settings, night, spark, purpose=c.SERVE, targets=targets)
+    num_lists = write_lists(
+        users, [to_model(row) for row in rows], settings, night, spark, purpose=c.SERVE, targets=targets
+    )
+    return {t.MODELS.name: num_models, t.RECOMMENDATIONS.name: num_lists}
+
+
+def choose_models(settings: Settings, night: Night) -> dict[str, list[str]]:
+    """The models to serve in each target domain: the guard's winner, or with ``score.serve_models = "all"`` every one.
+
+    Without a decision (nothing was held out) it is the first of ``UNTESTED_ORDER`` that the settings can fit.
+
+    Raises:
+        LakeError: the settings can fit no model at all.
+    """
+    available = fittable_models(settings)
+    if not available:
+        raise LakeError(
+            "baselines.models and train.finetune.max_epochs: no model to serve; list popularity in baselines.models"
+        )
+    if settings.score.serve_models == "all":
+        return dict.fromkeys(settings.targets, available)
+    report = read_rows(night.lake, t.TRANSFER_REPORT, where={c.RUN_ID: night.run_id})
+    decided = {row[c.DOMAIN]: row["decision"] for row in report}
+    untested = next(model for model in UNTESTED_ORDER if model in available)
+    return {domain: [decided.get(domain, untested)] for domain in settings.targets}
+
+
+def fittable_models(settings: Settings) -> list[str]:
+    """The models that the settings switch on, by name."""
+    neural = {TRANSFERRED: settings.train.finetune.max_epochs, TARGET_ONLY: settings.train.target_only.max_epochs}
+    return sorted([*settings.baselines.models, *(model for model, epochs in neural.items() if epochs > 0)])
+
+
+def fit(settings: Settings, night: Night, spark: SparkSession, *, model: str, domain: str) -> dict[str, Any]:
+    """Fit a model for serve with the settings found before; returns its row of the models table.
+
+    ``train.refit_for_serve = false`` spares the neural models the training: their validated weights get the vectors of
+    today's candidates. Baselines are always fitted: theirs takes seconds.
+    """
+    if model in (TRANSFERRED, TARGET_ONLY):
+        return finetune.fit_for_purpose(settings, night, spark, purpose=c.SERVE, domain=domain, model=model)
+    return fit_baselines.fit_for_purpose(settings, night, spark, purpose=c.SERVE, model=model, domain=domain)
+
+
+def read_wanted(night: Night, spark: SparkSession, targets: Sequence[Target]) -> DataFrame:
+    """Every user this run knows, with every target domain of the user's own space."""
+    where = {c.PURPOSE: c.SERVE}
+    return wanted_by_everyone(
+        read_table(spark, night.lake, t.SEQUENCES, run_id=night.run_id, where=where),
+        read_table(spark, night.lake, t.HISTORIES, run_id=night.run_id, where=where),
+        read_table(spark, night.lake, t.USER_IDS),
+        targets=targets,
+    )
+
+
+main = step_command("serve", run)
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,164 @@
+"""Ground and a fresh or pretrained model in; the trained model, its folder, its row and its log out."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from crossrec_core import columns as c
+from crossrec_core import tables as t
+from crossrec_core.delta import write_rows
+from crossrec_core.lake import model_location
+from crossrec_core.settings import FitSettings, Settings
+from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, Batch, bucket_by_length, to_batch
+from crossrec_core.tensors.checkpoint import About, save_checkpoint
+from crossrec_core.tensors.encoder import SequenceModel
+from crossrec_core.tensors.feed import read_batches
+from crossrec_core.tensors.fit import EpochReport, FitPlan, fit
+from crossrec_core.tensors.pretrain import make_step
+from crossrec_core.tensors.ranker import Ranker
+from crossrec_core.tensors.validation import HeldOut, mean_ndcg
+from jobs.ground import Ground
+
+KIND = "neural"
+CHUNK_BATCHES = 16  # rows are sorted by length inside chunks of this many batches
+
+Columns = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A stage's outcome."""
+
+    epochs: int
+    valid_ndcg: float | None
+    seconds: float
+    reports: tuple[EpochReport, ...]
+
+
+def train(
+    settings: Settings,
+    ground: Ground,
+    model: SequenceModel,
+    stage: FitSettings,
+    *,
+    label: str,
+    domains: Sequence[str],
+    pick_rows: Callable[[Columns], Columns],
+    epochs: int | None,
+) -> Trained:
+    """Train ``model`` in place on the targets of ``domains``, in the rows that ``pick_rows`` leaves.
+
+    With ``epochs`` None it stops early on the mean validation NDCG@10 of the domains that can be validated; where none
+    can, and with a number, it runs that many (None: all) epochs of the schedule.
+    """
+    started = time.monotonic()
+    model.to(ground.device)
+    numbers = {name: ground.candidates.domains[name] for name in domains if name in ground.candidates.domains}
+    items = {number: ground.candidates.items[number].to(ground.device) for number in numbers.values()}
+    steps_per_epoch = math.ceil(_count_rows(settings, ground, stage, pick_rows) / stage.batch_size)
+    judged = [ground.held_out[name] for name in numbers if name in ground.held_out]
+    plan = FitPlan(
+        max_epochs=stage.max_epochs, num_epochs=stage.max_epochs if epochs is None else epochs,
+        steps_per_epoch=steps_per_epoch, patience=stage.patience, learning_rate=stage.learning_rate,
+        weight_decay=stage.weight_decay, warmup_share=stage.warmup_share, clip_norm=stage.clip_norm,
+    )  # fmt: skip
+    reports: list[EpochReport] = []
+    generator = torch.Generator(ground.device).manual_seed(settings.train.seed)
+    with tqdm(total=plan.num_epochs * steps_per_epoch, desc=f"{label} ({ground.purpose})", disable=None) as bar:
+        fitted = fit(
+            model,
+            lambda epoch: _batches(settings, ground, stage, pick_rows, epoch),
+            make_step(
+                model, items, full_softmax_items=settings.model.full_softmax_items,
+                num_negatives=settings.model.num_negatives, domain_temperature=settings.train.domain_temperature,
+                generator=generator,
+            ),
+            plan=plan, seed=settings.train.seed, device=ground.device, bf16=settings.train.bf16,
+            validate=(lambda: _mean_ndcg(model, judged, items)) if judged and epochs is None else None,
+            on_epoch=reports.append, on_step=lambda: _tick(bar),
+        )  # fmt: skip
+    return Trained(fitted.best_epoch, fitted.best_ndcg, time.monotonic() - started, tuple(reports))
+
+
+def save_model(
+    settings: Settings, ground: Ground, model: SequenceModel, name: str, domain: str, *,
+    fitted_with: Mapping[str, Any], ranker: Ranker | None = None,
+) -> str:  # fmt: skip
+    """Write a model's folder; returns its location relative to the lake. Domain "all" has no candidates of its own."""
+    number = ground.candidates.domains.get(domain, 0)
+    about = About(KIND, name, domain, number, ground.candidates.id_fingerprint, dict(fitted_with))
+    location = model_location(ground.night.run_id, ground.purpose, name, domain)
+    save_checkpoint(
+        ground.night.lake.at(location), model, about, candidates_V=ground.candidates.items.get(number), ranker=ranker
+    )
+    return location
+
+
+def log_rows(ground: Ground, *, model: str, stage: str, reports: Sequence[EpochReport]) -> list[dict[str, Any]]:
+    """Epoch reports as rows of training_log."""
+    return [
+        {
+            c.RUN_ID: ground.night.run_id, c.PURPOSE: ground.purpose, c.MODEL: model, "stage": stage,
+            "epoch": report.epoch, "step": report.step, c.METRIC: metric, "value": float(value),
+        }
+        for report in reports
+        for metric, value in report.metrics.items()
+    ]  # fmt: skip
+
+
+def write_log(ground: Ground, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Write training_log rows over those that the same models had in this run and purpose."""
+    if not rows:
+        return 0
+    models = sorted({row[c.MODEL] for row in rows})
+    replaced = {c.RUN_ID: ground.night.run_id, c.PURPOSE: ground.purpose, c.MODEL: models}
+    return write_rows(ground.night.lake, t.TRAINING_LOG, rows, replace=replaced)
+
+
+def model_row(
+    ground: Ground, *, model: str, domain: str, location: str, fitted_with: Mapping[str, Any], seconds: float
+) -> dict[str, Any]:
+    """A row of the models table."""
+    return {
+        c.RUN_ID: ground.night.run_id, c.PURPOSE: ground.purpose, c.MODEL: model, c.DOMAIN: domain, c.KIND: KIND,
+        "location": location, "settings": json.dumps(fitted_with, sort_keys=True),
+        "valid_ndcg": fitted_with["valid_ndcg"], "seconds": seconds,
+    }  # fmt: skip
+
+
+def _batches(
+    settings: Settings, ground: Ground, stage: FitSettings, pick_rows: Callable[[Columns], Columns], epoch: int
+) -> Iterator[Batch]:
+    """The batches of one epoch: shuffled by the feed, then bucketed by length."""
+    chunks = read_batches(
+        ground.files, columns=SEQUENCE_COLUMNS, batch_size=stage.batch_size * CHUNK_BATCHES, seed=settings.train.seed,
+        epoch=epoch, reader_threads=settings.train.reader_threads,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(settings.train.seed * 1_000_003 + epoch)
+    rows = bucket_by_length((pick_rows(chunk) for chunk in chunks), batch_size=stage.batch_size, generator=generator)
+    return (to_batch(columns) for columns in rows)
+
+
+def _count_rows(settings: Settings, ground: Ground, stage: FitSettings, pick_rows: Callable[[Columns], Columns]) -> int:
+    """Rows that ``pick_rows`` leaves of an epoch: one pass without training, for the learning rate's schedule."""
+    chunks = read_batches(
+        ground.files, columns=SEQUENCE_COLUMNS, batch_size=stage.batch_size * CHUNK_BATCHES, seed=0, epoch=0,
+        shuffle=False, reader_threads=settings.train.reader_threads,
+    )  # fmt: skip
+    return sum(len(pick_rows(chunk)["item_nums"]) for chunk in chunks)
+
+
+def _mean_ndcg(model: SequenceModel, judged: Sequence[HeldOut], items: Mapping[int, Tensor]) -> float:
+    """Every domain counts alike."""
+    return sum(mean_ndcg(model, held_out, items[held_out.domain_num]) for held_out in judged) / len(judged)
+
+
+def _tick(bar: tqdm) -> None:
+    bar.update()

@@ -1,0 +1,115 @@
+"""A whole night on the parity world: the right answers, the shape of what is published, the ledger."""
+
+import json
+from collections import defaultdict
+
+import pytest
+
+from crossrec_core import columns as c
+from crossrec_core import tables as t
+from crossrec_core.demo.world import BOOKS, FILMS, item_name
+from crossrec_core.errors import ConfigError
+from crossrec_core.lake_reader import read_arrow
+from crossrec_core.ledger import DONE, published_run, read_steps
+from jobs.nightly import STEPS, choose_steps
+from tests.jobs.conftest import FinishedNight
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+
+Lists = dict[tuple[str, str, str], list[str]]
+
+
+def lists_of(finished: FinishedNight, purpose: str) -> Lists:
+    """Item ids by (model, domain, user), best first."""
+    where = {c.RUN_ID: finished.night.run_id, c.PURPOSE: purpose}
+    rows = read_arrow(finished.night.lake, t.RECOMMENDATIONS, where=where).to_pylist()
+    lists: Lists = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row[c.RANK]):
+        lists[row[c.MODEL], row[c.DOMAIN], row[c.USER_ID]].append(row[c.ITEM_ID])
+    return lists
+
+
+def test_the_run_is_published(finished_night: FinishedNight) -> None:
+    assert published_run(finished_night.night.lake) == "parity"
+
+
+def test_every_step_leaves_a_record(finished_night: FinishedNight) -> None:
+    records = read_steps(finished_night.night.lake, "parity")
+    assert [record.step for record in records] == list(STEPS)
+    assert {record.state for record in records} == {DONE}
+    assert all(record.seconds and record.peak_memory_mib for record in records)
+    assert json.loads(records[0].row_counts)["read"] > 0
+
+
+def test_kept_and_rejected_rows_are_all_that_was_read(finished_night: FinishedNight) -> None:
+    counts = json.loads(read_steps(finished_night.night.lake, "parity")[0].row_counts)
+    assert counts["interactions"] + counts["rejects"] == counts["read"]
+
+
+def test_every_known_user_has_a_full_list_in_every_target(finished_night: FinishedNight) -> None:
+    lists = lists_of(finished_night, c.SERVE)
+    served = {(domain, user): len(items) for (_, domain, user), items in lists.items()}
+    for domain in (BOOKS, FILMS):
+        for user in finished_night.world.users:
+            assert served[domain, user] == 10
+        assert (domain, c.NEW_USER_ID) in served
+
+
+def test_transfer_finds_the_right_kind_for_cold_users(finished_night: FinishedNight) -> None:
+    """Cold users have books only: what they like of the films can come from nowhere else."""
+    lists = lists_of(finished_night, c.BACKTEST)
+
+    def share_of_right_kind(model: str) -> float:
+        hits = [
+            item == item_name(FILMS, int(item[len("film") :])) and int(item[len("film") :]) % 2 == int(user[4:]) % 2
+            for user in finished_night.world.cold_users
+            for item in lists[model, FILMS, user][:5]
+        ]
+        return sum(hits) / len(hits)
+
+    assert share_of_right_kind("transferred") >= 0.9
+    assert share_of_right_kind("popularity") <= 0.7
+
+
+def test_warm_users_get_the_item_that_nobody_let_them_touch(finished_night: FinishedNight) -> None:
+    lists = lists_of(finished_night, c.BACKTEST)
+    warm = [user for user in finished_night.world.users if user not in finished_night.world.cold_users]
+    answers = finished_night.world.answers[FILMS]
+    hits = [bool(answers[user] & set(lists["transferred", FILMS, user][:1])) for user in warm]
+    assert sum(hits) / len(hits) >= 0.8
+
+
+def test_seen_items_are_never_recommended(finished_night: FinishedNight) -> None:
+    seen = defaultdict(set)
+    for row in read_arrow(
+        finished_night.night.lake, t.INTERACTIONS, where={c.RUN_ID: "parity"}, columns=[c.USER_ID, c.DOMAIN, c.ITEM_ID]
+    ).to_pylist():
+        seen[row[c.DOMAIN], row[c.USER_ID]].add(row[c.ITEM_ID])
+    for (_, domain, user), items in lists_of(finished_night, c.SERVE).items():
+        assert not seen[domain, user] & set(items)
+
+
+def test_the_guard_says_what_it_serves_and_why(finished_night: FinishedNight) -> None:
+    rows = read_arrow(finished_night.night.lake, t.TRANSFER_REPORT, where={c.RUN_ID: "parity"}).to_pylist()
+    decisions = {row[c.DOMAIN]: (row["decision"], row[c.REASON]) for row in rows}
+    served = {domain: model for model, domain, _ in lists_of(finished_night, c.SERVE)}
+    assert {domain: decision for domain, (decision, _) in decisions.items()} == served
+    assert all(reason for _, reason in decisions.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({}, list(STEPS)),
+        ({"from_": "serve"}, ["serve", "publish"]),
+        ({"only": "score"}, ["score"]),
+    ],
+)
+def test_steps_are_chosen_by_name(options: dict[str, str], steps: list[str]) -> None:
+    assert choose_steps(**options) == steps
+
+
+@pytest.mark.parametrize("options", [{"from_": "nothing"}, {"only": "nothing"}, {"from_": "score", "only": "score"}])
+def test_a_step_that_does_not_exist_is_refused(options: dict[str, str]) -> None:
+    with pytest.raises(ConfigError):
+        choose_steps(**options)

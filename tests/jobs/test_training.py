@@ -1,0 +1,201 @@
+"""pretrain and finetune on hand-made tables of a parity world; embed_text on a hand-made catalogue."""
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+import torch
+
+from crossrec_core import columns as c
+from crossrec_core import tables as t
+from crossrec_core.config import read_config
+from crossrec_core.delta import write_rows
+from crossrec_core.lake import Lake, candidates_location, model_location
+from crossrec_core.lake_reader import read_rows
+from crossrec_core.tensors.candidates import load_candidates
+from crossrec_core.tensors.checkpoint import load_checkpoint
+from crossrec_core.tensors.folders import read_tensors
+from jobs import embed_text, finetune, pretrain
+from jobs.steps import Night
+
+pytestmark = pytest.mark.spark
+
+MAX_LEN, NUM_USERS = 8, 64
+DOMAINS = {"rich": 1, "thin": 2}  # items 1-10 and 11-20; even users touch even items
+FIT = {"max_epochs": 2, "patience": 2, "batch_size": 16, "learning_rate": 1e-2}
+SETTINGS = """
+[domains.rich]
+path = "rich.csv"
+[domains.thin]
+path = "thin.csv"
+"""
+
+
+def padded(values):
+    return [*values, *[0] * (MAX_LEN - len(values))]
+
+
+def sequence_row(user, purpose):
+    """Five events of the user's parity, two of them thin, and one more after validation."""
+    base = 2 - user % 2
+    num_events = 5 if purpose == c.VALIDATE else 6
+    items = [base + 2 * ((user // 2 + step) % 5) + (10 if step >= 3 else 0) for step in range(num_events)]
+    lists = {
+        c.ITEM_NUMS: items, c.DOMAIN_NUMS: [1 + (item > 10) for item in items], c.ACTION_NUMS: [1] * len(items),
+        c.GAP_BUCKETS: [1] * len(items), c.SESSION_STARTS: [1] * len(items),
+        c.EVENT_ORDERS: list(range(1, len(items) + 1)),
+    }  # fmt: skip
+    return {
+        c.RUN_ID: "r1", c.PURPOSE: purpose, c.CLOCK: "time", c.USER_NUM: user, c.LENGTH: len(items),
+        **{name: padded(values) for name, values in lists.items()},
+    }  # fmt: skip
+
+
+def write_world(lake):
+    labels = [("domain", name, number) for name, number in DOMAINS.items()] + [("action", "interact", 1)]
+    write_rows(lake, t.LABEL_IDS, [
+        {c.RUN_ID: "r1", c.KIND: kind, c.LABEL_NAME: name, c.LABEL_NUM: number} for kind, name, number in labels
+    ], append=True)  # fmt: skip
+    write_rows(lake, t.ITEM_IDS, [
+        {c.RUN_ID: "r1", c.ITEM_SPACE: "s", c.ITEM_ID: f"i{item}", c.ITEM_NUM: item} for item in range(1, 21)
+    ], append=True)  # fmt: skip
+    users, purposes = range(1, NUM_USERS + 1), (c.VALIDATE, c.BACKTEST, c.SERVE)
+    write_rows(lake, t.SEQUENCES, [sequence_row(user, p) for p in purposes for user in users], append=True)
+    write_rows(lake, t.ITEM_POPULARITY, [
+        {c.RUN_ID: "r1", c.PURPOSE: purpose, c.DOMAIN: name, c.ITEM_NUM: item, c.NUM_EVENTS: 5, c.NUM_USERS: 5,
+         c.WEIGHT: 5.0, c.IS_HEAD: False}
+        for purpose in purposes for name, number in DOMAINS.items() for item in range(10 * number - 9, 10 * number + 1)
+    ], append=True)  # fmt: skip
+    held_out, pairs = [], []
+    for user in users:
+        row, truth = sequence_row(user, c.VALIDATE), sequence_row(user, c.BACKTEST)[c.ITEM_NUMS][5]
+        held_out.append({**row, c.DOMAIN: "thin", c.TARGET_DOMAIN_NUM: 2, c.TRUTH_NUMS: padded([truth])})
+        other = truth + 1 if truth % 2 else truth - 1
+        pairs += [
+            {c.RUN_ID: "r1", c.PURPOSE: c.VALIDATE, c.DOMAIN: "thin", c.USER_ID: f"u{user}", c.ITEM_ID: f"i{item}",
+             c.USER_NUM: user, c.ITEM_NUM: item, c.LABEL: label}
+            for item, label in ((truth, 1), (other, 0))
+        ]  # fmt: skip
+    write_rows(lake, t.VALIDATION_SEQUENCES, held_out, append=True)
+    write_rows(lake, t.LABELLED_PAIRS, pairs, append=True)
+
+
+def write_catalogue(lake, texts):
+    rows = [
+        {c.RUN_ID: "r1", c.DOMAIN: domain, c.ITEM_NUM: item, c.ITEM_ID: f"i{item}", c.TITLE: title, c.TEXT: text,
+         c.CATEGORIES: [], c.NUMERICS: {}, c.LABELS: {}}
+        for domain, item, title, text in texts
+    ]  # fmt: skip
+    write_rows(lake, t.ITEM_FEATURES, rows, replace={c.RUN_ID: "r1"})
+
+
+def read_settings(folder, **train):
+    (folder / "world.toml").write_text(SETTINGS)
+    overrides = {
+        "lake": {"path": str(folder / "lake")}, "text": {"dimensions": 4, "num_buckets": 64},
+        "model": {"width": 16, "heads": 2, "dropout": 0.0}, "sequences": {"max_len": MAX_LEN},
+        "train": {"threads": 1, "pretrain": FIT, "finetune": FIT, "target_only": FIT, **train},
+    }  # fmt: skip
+    return read_config(folder / "world.toml", overrides=overrides)
+
+
+@pytest.fixture(scope="module")
+def trained(spark, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    settings = read_settings(folder)
+    night = Night("r1", date(2024, 7, 1), Lake(settings.lake.path))
+    write_world(night.lake)
+    texts = [("rich", 1, "green tea", None), ("rich", 2, "iron pan", None), ("thin", 11, None, "green tea")]
+    write_catalogue(night.lake, texts)
+    counts = {
+        "embed_text": embed_text.run(settings, night, spark), "pretrain": pretrain.run(settings, night, spark),
+        "finetune": finetune.run(settings, night, spark),
+    }  # fmt: skip
+    return settings, night, counts
+
+
+def load(night, purpose, model, domain):
+    return load_checkpoint(night.lake.at(model_location("r1", purpose, model, domain)))
+
+
+def test_every_target_gets_both_models_for_each_measured_purpose(trained):
+    _, night, counts = trained
+    rows = read_rows(night.lake, t.MODELS)
+    found = {(row[c.PURPOSE], row[c.MODEL], row[c.DOMAIN]) for row in rows}
+    models, purposes = ("transferred", "target_only"), ("validate", "backtest")
+    assert found == {(p, m, d) for p in purposes for m in models for d in DOMAINS}
+    assert counts["finetune"]["models"] == len(rows) == 8
+    assert counts["pretrain"]["models"] == 2
+    assert all(row[c.KIND] == "neural" and row["seconds"] > 0 for row in rows)
+
+
+def test_artifacts_hold_the_vectors_of_the_candidates(trained):
+    _, night, _ = trained
+    candidates = load_candidates(night.lake.at(candidates_location("r1", "backtest")))
+    checkpoint = load(night, "backtest", "transferred", "thin")
+    folder = night.lake.at(model_location("r1", "backtest", "transferred", "thin"))
+    stored = read_tensors(Path(folder) / "vectors_VD.safetensors")["vectors_VD"]
+    assert torch.equal(stored, checkpoint.model.item_vectors(candidates.items[2]))
+    assert candidates.items[2].tolist() == list(range(11, 21))
+    assert checkpoint.about.domain_num == 2
+
+
+def test_the_ranker_of_validate_goes_with_the_backtest_model(trained):
+    _, night, _ = trained
+    validate, backtest = (load(night, purpose, "transferred", "thin").ranker for purpose in ("validate", "backtest"))
+    assert validate.num_pairs == 2 * NUM_USERS
+    assert torch.equal(validate.weights_F, backtest.weights_F)
+    assert load(night, "validate", "transferred", "rich").ranker is None
+
+
+def test_a_refit_runs_the_epochs_that_validation_found(trained):
+    _, night, _ = trained
+    for domain in DOMAINS:
+        validate, backtest = (load(night, p, "target_only", domain).about.settings for p in ("validate", "backtest"))
+        assert backtest["epochs"] == validate["epochs"]
+        assert backtest["valid_ndcg"] == validate["valid_ndcg"]
+
+
+def test_the_training_log_has_every_epoch_of_every_stage(trained):
+    _, night, counts = trained
+    rows = read_rows(night.lake, t.TRAINING_LOG)
+    assert len(rows) == counts["pretrain"]["training_log"] + counts["finetune"]["training_log"]
+    models = {"pretrained", *(f"{model}.{domain}" for model in ("transferred", "target_only") for domain in DOMAINS)}
+    assert {row[c.MODEL] for row in rows} == models
+    losses = [row for row in rows if row[c.METRIC] == "loss" and row[c.PURPOSE] == "validate"]
+    assert {row["epoch"] for row in losses if row[c.MODEL] == "pretrained"} == {1, 2}
+    assert any(row[c.METRIC] == "valid_ndcg" and row["epoch"] == 0 for row in rows)
+
+
+def test_text_reaches_the_models(trained):
+    _, night, counts = trained
+    vectors_IK = load(night, "validate", "transferred", "thin").model.items.text_vectors_IK
+    assert vectors_IK[[1, 11]].any(dim=1).all()
+    assert torch.equal(vectors_IK[1], vectors_IK[11])
+    assert not vectors_IK[3].any()
+    # "iron pan" has no word that occurs in two texts
+    assert counts["embed_text"] == {"texts_fitted": 3, "item_vectors": 2}
+
+
+def test_the_winner_is_refitted_for_serve_with_its_pretrained_model(trained, spark):
+    settings, night, _ = trained
+    row = finetune.fit_for_purpose(settings, night, spark, purpose="serve", domain="thin", model="transferred")
+    assert (row[c.PURPOSE], row[c.MODEL], row[c.DOMAIN]) == ("serve", "transferred", "thin")
+    assert load(night, "serve", "transferred", "thin").ranker is not None
+    assert load(night, "serve", "pretrained", "all").about.settings["epochs"] is not None
+
+
+def test_without_refits_the_validated_weights_serve(trained, spark):
+    settings, night, _ = trained
+    frozen = replace(settings, train=replace(settings.train, refit_for_serve=False))
+    finetune.fit_for_purpose(frozen, night, spark, purpose="serve", domain="thin", model="target_only")
+    validate, serve = (load(night, p, "target_only", "thin").model.state_dict() for p in ("validate", "serve"))
+    assert all(torch.equal(validate[name], serve[name]) for name in validate)
+
+
+def test_a_catalogue_without_text_leaves_no_vectors(trained, spark, tmp_path):
+    settings = read_settings(tmp_path)
+    night = Night("r1", date(2024, 7, 1), Lake(settings.lake.path))
+    write_catalogue(night.lake, [("rich", 1, None, ""), ("rich", 2, " ", None)])
+    assert embed_text.run(settings, night, spark) == {"texts_fitted": 0, "item_vectors": 0}
