@@ -127,6 +127,7 @@ class TextSettings:
 class BaselinesSettings:
     models: list[str] = setting("Which of popularity, decayed_popularity, item_knn, markov, als.")
     half_life_days: list[float] = setting("Half-lives tried for decayed popularity (events for order-only logs).")
+    knn_shrink: list[float] = setting("Shrinkages tried for item_knn: added to the denominator of the cosine.")
     window: int = setting("Events ahead that a pair may span.", low=1)
     pair_decay: list[float] = setting("Weights tried per step of distance inside a pair (dt).")
     backward: list[float] = setting("Weights tried for the backward direction.")
