@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from crossrec_core.lake_reader import read_arrow
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.checkpoint import load_checkpoint
 from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.finetune import TARGET_ONLY, TRANSFERRED, build_model, pick_rows
+from crossrec_core.tensors.finetune import TARGET_ONLY, TRANSFERRED, as_read_by, build_model, pick_rows
 from crossrec_core.tensors.folders import has_file
 from crossrec_core.tensors.pairs import phi_of_pairs
 from crossrec_core.tensors.ranker import Ranker, fit_ranker
@@ -88,6 +88,9 @@ def _fit_domain(
     settings: Settings, ground: Ground, domain: str, name: str, epochs: int | None
 ) -> tuple[dict[str, Any], int]:
     """One model of one target: its row for the models table, and the rows written to training_log."""
+    ground = replace(
+        ground, held_out={key: as_read_by(held_out, model_name=name) for key, held_out in ground.held_out.items()}
+    )
     found = settings_found(ground, name, domain)
     if found is not None and not refits(settings, ground.purpose):
         return _save(settings, ground, load_validated(ground, name, domain), name, domain, found, 0.0), 0

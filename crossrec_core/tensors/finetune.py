@@ -5,12 +5,14 @@ fresh and sees the target's events alone. Both have the same shape, so parameter
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from crossrec_core.tensors.batches import drop_without_targets, keep_domain
 from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
+from crossrec_core.tensors.validation import HeldOut
 
 TRANSFERRED, TARGET_ONLY = "transferred", "target_only"
 
@@ -23,6 +25,13 @@ def build_model(config: ModelConfig, *, seed: int, text_vectors_IK: Tensor | Non
     if text_vectors_IK is not None and config.text_dimensions:
         model.items.text_vectors_IK.copy_(text_vectors_IK)
     return model
+
+
+def as_read_by(held_out: HeldOut, *, model_name: str) -> HeldOut:
+    """Held-out users as a model reads them: the control without transfer sees its own domain's events only."""
+    if model_name != TARGET_ONLY:
+        return held_out
+    return replace(held_out, columns=keep_domain(held_out.columns, held_out.domain_num))
 
 
 def pick_rows(columns: Mapping[str, Tensor], *, model_name: str, domain_num: int) -> dict[str, Tensor]:
