@@ -10,6 +10,13 @@ import pytest
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+# Thousands of plans over a handful of rows: compiling them takes longer than running them.
+QUICK_ON_FEW_ROWS = {
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator["SparkSession"]:  # noqa: F821  (pyspark is imported only where a test needs it)
@@ -17,7 +24,12 @@ def spark() -> Iterator["SparkSession"]:  # noqa: F821  (pyspark is imported onl
     from crossrec_core.frames.session import start_session
 
     session = start_session(
-        "tests", master="local[2]", driver_memory="2g", shuffle_partitions=2, arrow_batch_rows=1000, options={}
+        "tests",
+        master="local[2]",
+        driver_memory="2g",
+        shuffle_partitions=2,
+        arrow_batch_rows=1000,
+        options=QUICK_ON_FEW_ROWS,
     )
     yield session
     session.stop()

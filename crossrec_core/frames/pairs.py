@@ -42,8 +42,9 @@ def _to_draws(positives: DataFrame, *, negatives_per_positive: int, seed: int) -
 
 def _to_items(draws: DataFrame, popularity: DataFrame) -> DataFrame:
     """The item that each draw hits: purpose, domain, user_num, item_num, repeats dropped."""
-    pool = with_position(_to_pool(popularity), within=[*_GROUP, _DRAW], by=[c.ITEM_NUM, _COPY], position=_POSITION)
-    sizes = pool.groupBy(*_GROUP, _DRAW).agg(F.count(F.lit(1)).alias(_SIZE))
+    unplaced = _to_pool(popularity)
+    sizes = unplaced.groupBy(*_GROUP, _DRAW).agg(F.count(F.lit(1)).alias(_SIZE))
+    pool = with_position(unplaced, within=[*_GROUP, _DRAW], by=[c.ITEM_NUM, _COPY], position=_POSITION)
     return (
         draws.join(F.broadcast(sizes), on=[*_GROUP, _DRAW], how="inner")
         .withColumn(_POSITION, F.pmod(F.col("hash"), F.col(_SIZE)))

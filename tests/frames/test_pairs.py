@@ -49,14 +49,15 @@ def test_positives_are_the_known_truth_items_of_known_users(spark):
 
 
 def test_every_second_draw_prefers_popular_items(spark):
-    """With one draw a positive all are uniform, with two the second follows popularity: its items have more events."""
-    popularity = {row.item_num: row.num_events for row in world(spark)[2].collect()}
-
-    def mean_events(negatives):
-        drawn = [popularity[row.item_num] for row in pairs_of(spark, negatives=negatives).where("label = 0").collect()]
-        return sum(drawn) / len(drawn)
-
-    assert mean_events(2) > mean_events(1)
+    """Item 1 has 97 of 100 events: uniform draws alone would give it to 7 of 16 users, a popular one to nearly all."""
+    group = ("'backtest' purpose", "'a' domain")
+    truth = spark.range(1, 51).selectExpr(
+        *group, "id user_num", "4L item_num", "true is_known_item", "'cold_in_domain' segment"
+    )
+    popularity = spark.range(1, 5).selectExpr(*group, "id item_num", "if(id = 1, 97L, 1L) num_events")
+    histories = truth.selectExpr("purpose", "domain", "user_num", "array(0L) item_nums").where("false")
+    pairs = to_labelled_pairs(truth, histories, popularity, negatives_per_positive=2, seed=17)
+    assert pairs.where("label = 0 and item_num = 1").count() >= 45
 
 
 def test_pairs_depend_on_the_seed_and_not_on_partitions(spark):
