@@ -62,12 +62,15 @@ def to_factors(
 
 def _with_age(known: DataFrame) -> DataFrame:
     """Add the age of each event: days to the domain's latest, or the user's later events where there is order only."""
-    latest = known.groupBy(c.DOMAIN).agg(F.max(c.EVENT_ORDER).alias(c.LAST_EVENT_ORDER))
-    latest_first = W.partitionBy(c.USER_NUM, c.DOMAIN).orderBy(*_descending(*EVENT_KEY, c.ITEM_NUM))
+    is_timed = F.col(c.EVENT_TIME).isNotNull()
+    timed, ordered = known.where(is_timed), known.where(~is_timed)
+    latest = timed.groupBy(c.DOMAIN).agg(F.max(c.EVENT_ORDER).alias(c.LAST_EVENT_ORDER))
     days = (F.col(c.LAST_EVENT_ORDER) - F.col(c.EVENT_ORDER)) / F.lit(DAY_US)
-    events_after = F.row_number().over(latest_first) - 1
-    age = F.when(F.col(c.EVENT_TIME).isNull(), events_after.cast("double")).otherwise(days)
-    return known.join(F.broadcast(latest), on=c.DOMAIN, how="inner").withColumn("age", age)
+    latest_first = W.partitionBy(c.USER_NUM, c.DOMAIN).orderBy(*_descending(*EVENT_KEY, c.ITEM_NUM))
+    events_after = (F.row_number().over(latest_first) - 1).cast("double")
+    aged = timed.join(F.broadcast(latest), on=c.DOMAIN, how="inner").withColumn("age", days)
+    names = (c.DOMAIN, c.ITEM_NUM, c.WEIGHT, "age")
+    return aged.select(*names).unionByName(ordered.withColumn("age", events_after).select(*names))
 
 
 def _to_shares(scored: DataFrame) -> DataFrame:
