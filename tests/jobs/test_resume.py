@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 900
+FEW_BASELINES = '--set=baselines.models=["decayed_popularity", "markov"]'
 # Run ids, times and the machine's seconds may differ between two runs; nothing else may
 COMPARED = {
     t.RECOMMENDATIONS: ["purpose", "model", "domain", "user_id", "rank", "item_id", "score", "probability", "path"],
@@ -36,7 +37,7 @@ def nightly(config: Path, lake: Path, options: Sequence[str], *more: str) -> "su
     command = [
         sys.executable, "jobs/nightly.py", "--config", str(config), "--as-of", "2024-07-01",
         f"--set=lake.path={lake}", "--set=spark.master=local[2]", "--set=spark.driver_memory=1g",
-        spark_options(QUICK_ON_FEW_ROWS), *options, *more,
+        spark_options(QUICK_ON_FEW_ROWS), *options, FEW_BASELINES, *more,
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
