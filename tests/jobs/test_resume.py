@@ -1,4 +1,4 @@
-"""A night that is killed and resumed publishes what an unbroken one does; so does a night on a small cluster."""
+"""A night that is killed and resumed publishes what an unbroken one does."""
 
 import os
 import signal
@@ -104,17 +104,3 @@ def test_a_killed_night_resumes_to_the_same_tables(
     assert f"] {step} ..." in output
     assert "clean: done before" in output
     assert_same(published(lake, "killed"), expected)
-
-
-def test_a_small_cluster_publishes_the_same_lists(
-    unbroken: tuple[Path, list[str], dict[str, pa.Table]], tmp_path: Path
-) -> None:
-    """Two executors in processes of their own: what travels to them is the installed package alone."""
-    config, options, expected = unbroken
-    small = {**QUICK_ON_FEW_ROWS, "spark.executor.memory": "1g"}
-    cluster = ["--set=spark.master=local-cluster[2,1,2048]", spark_options(small)]
-    finish(nightly(config, tmp_path / "lake", options, *cluster, "--run-id=cluster"))
-    seen = published(tmp_path / "lake", "cluster")
-    assert seen["user_ids"].equals(expected["user_ids"])
-    assert seen["item_ids"].equals(expected["item_ids"])
-    assert seen["recommendations"].num_rows == expected["recommendations"].num_rows
