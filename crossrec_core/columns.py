@@ -88,6 +88,9 @@ TRUTH_SPLIT = {VALIDATE: VALID, BACKTEST: TEST}
 ALL, WARM, COLD_IN_DOMAIN, NEW = "all", "warm", "cold_in_domain", "new"
 HEAD_ITEMS, TAIL_ITEMS, KNOWN_ITEMS = "head_items", "tail_items", "known_items"
 
+# Neural models by name: what is trained on all sources, what starts from it, what never saw another domain
+PRETRAINED, TRANSFERRED, TARGET_ONLY = "pretrained", "transferred", "target_only"
+
 # Which evidence made a recommended row
 OWN_HISTORY, OTHER_DOMAINS, POPULARITY = "own_history", "other_domains", "popularity"
 

@@ -62,7 +62,7 @@ def known_for(settings: Settings, night: Night, spark: SparkSession, purpose: st
     )
     targets = tuple(domain for domain in settings.targets if domain in candidates.domains)
     is_known = F.col(c.SPLIT).isin(*c.KNOWN_SPLITS[purpose])
-    events = with_clock(store.read(t.SPLIT_INTERACTIONS).where(is_known)).persist()
+    events = with_clock(store.read(t.SPLIT_INTERACTIONS).where(is_known)).drop(c.RUN_ID, c.VALUE, c.SPLIT).persist()
     popularity = store.read(t.ITEM_POPULARITY).where(F.col(c.PURPOSE) == purpose).drop(c.RUN_ID, c.PURPOSE)
     try:
         yield Known(settings, store, purpose, candidates, targets, events, popularity)
@@ -73,22 +73,38 @@ def known_for(settings: Settings, night: Night, spark: SparkSession, purpose: st
 @contextmanager
 def pair_sums_of(known: Known, model: str, tried: Sequence[Options]) -> Iterator[dict[float, DataFrame]]:
     """The cached pair sums that the options need, by pair_decay; none for models without pairs."""
-    sums: dict[float, DataFrame] = {}
+    if KINDS[model] != "transitions":
+        yield {}
+        return
     across = any(options.get("cross_domain", 0.0) > 0 for options in tried)
-    if KINDS[model] == "transitions":
-        latest = keep_latest(known.events, max_history=tried[0]["max_history"])
-        events = keep_first_touch(latest) if model == ITEM_KNN else latest
-        window = tried[0]["max_history"] if model == ITEM_KNN else tried[0]["window"]
-        for decay in sorted({options.get("pair_decay", 1.0) for options in tried}):
-            sums[decay] = to_pair_sums(
-                events, window=window, pair_decay=decay, across=across, sources=known.settings.sources,
-                targets=list(known.targets),
-            ).persist()  # fmt: skip
+    events = _paired_events(known, model, max_history=tried[0]["max_history"], across=across).persist()
+    window = tried[0]["max_history"] if model == ITEM_KNN else tried[0]["window"]
+    sums = {
+        decay: to_pair_sums(
+            events, window=window, pair_decay=decay, across=across, sources=known.settings.sources,
+            targets=list(known.targets),
+        ).persist()
+        for decay in sorted({options.get("pair_decay", 1.0) for options in tried})
+    }  # fmt: skip
     try:
         yield sums
     finally:
-        for frame in sums.values():
+        for frame in (*sums.values(), events):
             frame.unpersist()
+
+
+def _paired_events(known: Known, model: str, *, max_history: int, across: bool) -> DataFrame:
+    """The events that make a model's pairs: those of the targets, with ``across`` of the sources too.
+
+    A user's events come together once, in as many tasks as a shuffle has: making pairs out of few rows is what costs,
+    so adaptive execution must not merge them.
+    """
+    domains = {*known.targets, *(known.settings.sources if across else ())}
+    grouped = known.events.where(F.col(c.DOMAIN).isin(*sorted(domains))).repartition(
+        known.settings.spark.shuffle_partitions, c.USER_NUM
+    )
+    latest = keep_latest(grouped, max_history=max_history)
+    return keep_first_touch(latest) if model == ITEM_KNN else latest
 
 
 def fit(

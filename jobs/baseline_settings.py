@@ -29,21 +29,21 @@ def at_fit(options: Options) -> dict[str, Any]:
 
 def _values(model: str, settings: Settings) -> dict[str, list[Any]]:
     rules = settings.baselines
-    timed = [name for name, domain in settings.domains.items() if domain.time_unit != "order"]
+    across, one = list(rules.cross_domain), [0.0]
     shared: dict[str, list[Any]] = {"max_history": [rules.max_history], "max_neighbours": [rules.max_neighbours]}
     if model == DECAYED:
         return {"half_life_days": list(rules.half_life_days)}
     if model == ITEM_KNN:
         return shared | {
             "shrink": list(rules.knn_shrink),
-            "cross_domain": list(rules.cross_domain) if len(settings.domains) > 1 else [0.0],
+            "cross_domain": across if _shares_users(settings, list(settings.domains)) else one,
             "history_decay": list(rules.history_decay),
         }
     if model == MARKOV:
         return shared | {
             "window": [rules.window], "half_life_days": [rules.half_life_days[0]],
             "pair_decay": list(rules.pair_decay), "backward": list(rules.backward), "alpha": list(rules.alpha),
-            "cross_domain": list(rules.cross_domain) if len(timed) > 1 else [0.0],
+            "cross_domain": across if _shares_users(settings, _timed(settings)) else one,
             "history_decay": list(rules.history_decay), "popularity_share": list(rules.popularity_share),
         }  # fmt: skip
     if model == ALS:
@@ -52,3 +52,14 @@ def _values(model: str, settings: Settings) -> dict[str, list[Any]]:
             "regularisation": list(rules.als_regularisation),
         }  # fmt: skip
     return {}
+
+
+def _timed(settings: Settings) -> list[str]:
+    """Domains whose events share a clock: those of order-only logs have no neighbours in time elsewhere."""
+    return [name for name, domain in settings.domains.items() if domain.time_unit != "order"]
+
+
+def _shares_users(settings: Settings, domains: list[str]) -> bool:
+    """Whether a target has users in common with another of the domains, by their user spaces."""
+    spaces = [settings.domains[name].user_space for name in domains]
+    return any(spaces.count(settings.domains[name].user_space) > 1 for name in domains if name in settings.targets)

@@ -28,14 +28,13 @@ from crossrec_core.lake_reader import read_arrow
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.checkpoint import load_checkpoint
 from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.finetune import TARGET_ONLY, TRANSFERRED, as_read_by, build_model, pick_rows
+from crossrec_core.tensors.finetune import as_read_by, build_model, pick_rows
 from crossrec_core.tensors.folders import has_file
 from crossrec_core.tensors.pairs import phi_of_pairs
 from crossrec_core.tensors.ranker import Ranker, fit_ranker
 from jobs.ground import Ground, read_ground
 from jobs.pretrain import (
     ALL_DOMAINS,
-    PRETRAINED,
     fit_pretrained,
     load_model,
     load_validated,
@@ -53,7 +52,7 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     for purpose in purposes_to_fit(night):
         ground = read_ground(settings, night, spark, purpose)
         targets = [domain for domain in settings.targets if domain in ground.candidates.domains]
-        for model in (TRANSFERRED, TARGET_ONLY):
+        for model in (c.TRANSFERRED, c.TARGET_ONLY):
             rows = [_fit_domain(settings, ground, domain, model, None) for domain in targets]
             replaced = {c.RUN_ID: night.run_id, c.PURPOSE: purpose, c.MODEL: model}
             counts["models"] += write_rows(night.lake, t.MODELS, [row for row, _ in rows], replace=replaced)
@@ -77,8 +76,8 @@ def fit_for_purpose(
     ``transferred`` the purpose's pretrained model is fitted first unless it is there.
     """
     ground = read_ground(settings, night, spark, purpose)
-    pretrained = night.lake.at(model_location(night.run_id, purpose, PRETRAINED, ALL_DOMAINS))
-    if model == TRANSFERRED and not has_file(pretrained, "model.json"):
+    pretrained = night.lake.at(model_location(night.run_id, purpose, c.PRETRAINED, ALL_DOMAINS))
+    if model == c.TRANSFERRED and not has_file(pretrained, "model.json"):
         fit_pretrained(settings, ground)
     row, _ = _fit_domain(settings, ground, domain, model, epochs)
     return row
@@ -94,7 +93,7 @@ def _fit_domain(
     found = settings_found(ground, name, domain)
     if found is not None and not refits(settings, ground.purpose):
         return _save(settings, ground, load_validated(ground, name, domain), name, domain, found, 0.0), 0
-    stage = settings.train.finetune if name == TRANSFERRED else settings.train.target_only
+    stage = settings.train.finetune if name == c.TRANSFERRED else settings.train.target_only
     number = ground.candidates.domains[domain]
     model = _start(settings, ground, name)
     trained = train(
@@ -104,7 +103,7 @@ def _fit_domain(
     )  # fmt: skip
     ndcg = found["valid_ndcg"] if found else trained.valid_ndcg
     fitted_with = {**asdict(stage), "epochs": trained.epochs, "valid_ndcg": ndcg}
-    stage_name = "finetune" if name == TRANSFERRED else TARGET_ONLY
+    stage_name = "finetune" if name == c.TRANSFERRED else c.TARGET_ONLY
     num_logged = write_log(
         ground, log_rows(ground, model=f"{name}.{domain}", stage=stage_name, reports=trained.reports)
     )
@@ -114,8 +113,8 @@ def _fit_domain(
 def _start(settings: Settings, ground: Ground, name: str) -> SequenceModel:
     """Fresh weights; for ``transferred`` overwritten by the pretrained ones of the same purpose."""
     model = build_model(ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK)
-    if name == TRANSFERRED:
-        location = model_location(ground.night.run_id, ground.purpose, PRETRAINED, ALL_DOMAINS)
+    if name == c.TRANSFERRED:
+        location = model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, ALL_DOMAINS)
         model.load_state_dict(load_model(ground, location).state_dict())
     return model
 

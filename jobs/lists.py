@@ -20,8 +20,6 @@ from crossrec_core.tensors.candidates import read_label_nums
 from crossrec_core.tensors.scorer import LoadModels, LoadScorer, ModelFolder
 from jobs.steps import Night
 
-PRETRAINED = "pretrained"
-
 
 @dataclass(frozen=True)
 class FittedModel:
@@ -36,7 +34,7 @@ def read_models(night: Night, purpose: str, *, domains: Sequence[str]) -> list[F
     """The models fitted for a purpose on the domains, by name and domain; what is only pretrained makes no lists."""
     where = {c.RUN_ID: night.run_id, c.PURPOSE: purpose}
     rows = read_rows(night.lake, t.MODELS, where=where)
-    models = [to_model(row) for row in rows if row[c.DOMAIN] in domains and row[c.MODEL] != PRETRAINED]
+    models = [to_model(row) for row in rows if row[c.DOMAIN] in domains and row[c.MODEL] != c.PRETRAINED]
     return sorted(models, key=lambda model: (model.name, model.domain))
 
 

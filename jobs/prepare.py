@@ -181,7 +181,9 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
 
 def write_held_out(settings: Settings, store: Store) -> dict[str, int]:
     """Truth, labelled pairs, and the sequences that early stopping looks at."""
-    histories, popularity = store.read(t.HISTORIES), store.read(t.ITEM_POPULARITY)
+    held_out = F.col(c.PURPOSE).isin(*c.TRUTH_SPLIT)
+    histories = store.read(t.HISTORIES).where(held_out)
+    popularity = store.read(t.ITEM_POPULARITY).where(held_out & F.col(c.DOMAIN).isin(*settings.targets))
     is_by_time = settings.split.protocol == "time"
     truth = to_truth(
         store.read(t.SPLIT_INTERACTIONS), histories, popularity, targets=settings.targets,

@@ -30,7 +30,7 @@ from jobs.ground import Ground, find_purposes, read_ground
 from jobs.steps import Night, step_command
 from jobs.training import log_rows, save_model, train, write_log
 
-PRETRAINED, ALL_DOMAINS = "pretrained", "all"
+ALL_DOMAINS = "all"
 
 
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
@@ -50,9 +50,9 @@ def purposes_to_fit(night: Night) -> list[str]:
 
 def fit_pretrained(settings: Settings, ground: Ground) -> int:
     """Fit or copy the pretrained model of a purpose; returns the rows written to training_log."""
-    found = settings_found(ground, PRETRAINED, ALL_DOMAINS)
+    found = settings_found(ground, c.PRETRAINED, ALL_DOMAINS)
     if found is not None and not refits(settings, ground.purpose):
-        save_model(settings, ground, load_validated(ground, PRETRAINED, ALL_DOMAINS), PRETRAINED, ALL_DOMAINS,
+        save_model(settings, ground, load_validated(ground, c.PRETRAINED, ALL_DOMAINS), c.PRETRAINED, ALL_DOMAINS,
                    fitted_with=found)  # fmt: skip
         return 0
     stage = settings.train.pretrain
@@ -65,8 +65,8 @@ def fit_pretrained(settings: Settings, ground: Ground) -> int:
     )  # fmt: skip
     ndcg = found["valid_ndcg"] if found else trained.valid_ndcg
     fitted_with = {**asdict(stage), "epochs": trained.epochs, "valid_ndcg": ndcg, "domains": sources}
-    save_model(settings, ground, model, PRETRAINED, ALL_DOMAINS, fitted_with=fitted_with)
-    return write_log(ground, log_rows(ground, model=PRETRAINED, stage="pretrain", reports=trained.reports))
+    save_model(settings, ground, model, c.PRETRAINED, ALL_DOMAINS, fitted_with=fitted_with)
+    return write_log(ground, log_rows(ground, model=c.PRETRAINED, stage="pretrain", reports=trained.reports))
 
 
 def refits(settings: Settings, purpose: str) -> bool:

@@ -19,7 +19,7 @@ from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.errors import LakeError
 from crossrec_core.frames.storage import read_table
-from crossrec_core.frames.transfer import TARGET_ONLY, TRANSFERRED, UNTESTED_ORDER
+from crossrec_core.frames.transfer import UNTESTED_ORDER
 from crossrec_core.frames.user_frame import Target, wanted_by_everyone
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
@@ -68,7 +68,7 @@ def choose_models(settings: Settings, night: Night) -> dict[str, list[str]]:
 
 def fittable_models(settings: Settings) -> list[str]:
     """The models that the settings switch on, by name."""
-    neural = {TRANSFERRED: settings.train.finetune.max_epochs, TARGET_ONLY: settings.train.target_only.max_epochs}
+    neural = {c.TRANSFERRED: settings.train.finetune.max_epochs, c.TARGET_ONLY: settings.train.target_only.max_epochs}
     return sorted([*settings.baselines.models, *(model for model, epochs in neural.items() if epochs > 0)])
 
 
@@ -78,7 +78,7 @@ def fit(settings: Settings, night: Night, spark: SparkSession, *, model: str, do
     ``train.refit_for_serve = false`` spares the neural models the training: their validated weights get the vectors of
     today's candidates. Baselines are always fitted: theirs takes seconds.
     """
-    if model in (TRANSFERRED, TARGET_ONLY):
+    if model in (c.TRANSFERRED, c.TARGET_ONLY):
         return finetune.fit_for_purpose(settings, night, spark, purpose=c.SERVE, domain=domain, model=model)
     return fit_baselines.fit_for_purpose(settings, night, spark, purpose=c.SERVE, model=model, domain=domain)
 

@@ -1,6 +1,6 @@
 """Known events in, what the simple models know out: popularity, decayed popularity, factors of ALS.
 
-Item-kNN and Markov are in ``transitions``. Sums run over whole numbers, so the order of rows changes nothing.
+Item-kNN and Markov are in ``transitions``.
 """
 
 from pyspark.ml.recommendation import ALS
@@ -9,8 +9,8 @@ from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
+from crossrec_core.frames.exact_sums import from_parts, to_parts
 from crossrec_core.frames.splits import DAY_US, EVENT_KEY
-from crossrec_core.frames.transitions import ONE, to_parts
 
 ALS_BLOCKS = 8  # fixed: the factors depend on it, and must not depend on the cluster's size
 
@@ -38,7 +38,7 @@ def to_ratings(known: DataFrame) -> DataFrame:
     """The summed event weight of each user and item over all domains, as ALS takes it: user_num, item_num, weight."""
     parts = known.groupBy(c.USER_NUM, c.ITEM_NUM).agg(F.sum(to_parts(F.col(c.WEIGHT))).alias("parts"))
     return parts.where(F.col("parts") > 0).select(
-        F.col(c.USER_NUM).cast("int"), F.col(c.ITEM_NUM).cast("int"), (F.col("parts") / ONE).alias(c.WEIGHT)
+        F.col(c.USER_NUM).cast("int"), F.col(c.ITEM_NUM).cast("int"), from_parts(F.col("parts")).alias(c.WEIGHT)
     )
 
 

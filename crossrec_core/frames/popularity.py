@@ -5,6 +5,7 @@ from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
+from crossrec_core.frames.exact_sums import exact_sum
 
 _GROUP = (c.PURPOSE, c.DOMAIN)
 
@@ -19,8 +20,7 @@ def to_popularity(known: DataFrame, *, head_share: float) -> DataFrame:
     counts = known.groupBy(*_GROUP, c.ITEM_NUM).agg(
         F.count(F.lit(1)).alias(c.NUM_EVENTS),
         F.count_distinct(c.USER_NUM).alias(c.NUM_USERS),
-        # Decimals: the same sum in any order of rows, so that equal items stay equal.
-        F.sum(F.col(c.WEIGHT).cast("decimal(18,9)")).cast("double").alias(c.WEIGHT),
+        exact_sum(F.col(c.WEIGHT)).alias(c.WEIGHT),
     )
     return counts.join(_to_head_counts(counts, head_share), on=[*_GROUP, c.NUM_EVENTS], how="inner")
 

@@ -38,7 +38,9 @@ def write_table(
     """
     write_id = uuid.uuid4().hex
     folder = f"{lake.at(table.name)}/{WRITE_ID}={write_id}"
+    frame.sparkSession.sparkContext.setJobDescription(f"write {table.name}")  # what Spark's UI shows
     conform(frame, table).write.mode("errorifexists").partitionBy(*table.partition_by).parquet(folder)
+    frame.sparkSession.sparkContext.setJobDescription("")
     files = found_files(lake, table, write_id)
     wrong = {file.partition_values[c.RUN_ID] for file in files} - {run_id}
     assert not wrong, f"{table.name}: rows of runs {wrong} in a write of run {run_id}"

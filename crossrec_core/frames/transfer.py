@@ -11,12 +11,11 @@ from crossrec_core import columns as c
 from crossrec_core.frames.intervals import STANDARD_ERROR, Comparison
 from crossrec_core.tables import TRANSFER_REPORT
 
-TRANSFERRED, TARGET_ONLY = "transferred", "target_only"
 BASELINES = ("popularity", "decayed_popularity", "item_knn", "markov", "als")
 # From the simplest: what the guard falls back to when a difference is within one standard error
-SIMPLICITY = (*BASELINES, TARGET_ONLY, TRANSFERRED)
+SIMPLICITY = (*BASELINES, c.TARGET_ONLY, c.TRANSFERRED)
 # What is served where nothing could be compared
-UNTESTED_ORDER = (TRANSFERRED, "markov", "item_knn", "als", "decayed_popularity", "popularity", TARGET_ONLY)
+UNTESTED_ORDER = (c.TRANSFERRED, "markov", "item_knn", "als", "decayed_popularity", "popularity", c.TARGET_ONLY)
 
 Pair = tuple[str, str]
 
@@ -53,7 +52,7 @@ class Decision:
 
 def transfer_comparison(lists: Sequence[int], *, guard_metric: str, guard_n: int) -> Comparison:
     """Every neural model against everything simpler; NDCG at every n, recall and the guard's metric at the guard's."""
-    pairs = [(TRANSFERRED, TARGET_ONLY), *product((TRANSFERRED, TARGET_ONLY), BASELINES)]
+    pairs = [(c.TRANSFERRED, c.TARGET_ONLY), *product((c.TRANSFERRED, c.TARGET_ONLY), BASELINES)]
     measures = {(guard_metric, guard_n), ("recall", guard_n), *[("ndcg", n) for n in lists]}
     return Comparison(tuple(pairs), tuple(sorted(measures)))
 
@@ -128,11 +127,12 @@ def lone_decision(decision: Decision, *, guard_metric: str, guard_n: int) -> dic
 
 def _neural_in_order(means: Mapping[str, float], differences: Mapping[Pair, Difference]) -> tuple[list[str], str]:
     """Neural models to try, in order, and a remark where transferred is not among them."""
-    models = [model for model in (TRANSFERRED, TARGET_ONLY) if model in means]
-    if len(models) < 2 or not differences[TRANSFERRED, TARGET_ONLY].is_worse:
+    models = [model for model in (c.TRANSFERRED, c.TARGET_ONLY) if model in means]
+    if len(models) < 2 or not differences[c.TRANSFERRED, c.TARGET_ONLY].is_worse:
         return models, ""
-    difference = differences[TRANSFERRED, TARGET_ONLY]
-    return [TARGET_ONLY], f"; {_named(TRANSFERRED, means)} is worse than {_named(TARGET_ONLY, means)} ({difference})"
+    difference = differences[c.TRANSFERRED, c.TARGET_ONLY]
+    transferred, control = _named(c.TRANSFERRED, means), _named(c.TARGET_ONLY, means)
+    return [c.TARGET_ONLY], f"; {transferred} is worse than {control} ({difference})"
 
 
 def _best(models: Sequence[str], means: Mapping[str, float]) -> str | None:

@@ -2,7 +2,7 @@
 
 The steps are ``with_clock``, ``keep_latest``, ``to_pair_sums`` (the costly one), then ``to_transitions`` or
 ``to_neighbours`` for each set of settings that is tried. Pairs come from exploding a user's ordered events, never from
-a self-join. Sums run over whole numbers (2**-32 parts), so neither the order of rows nor partitions change a bit.
+a self-join.
 """
 
 from pyspark.sql import Column, DataFrame
@@ -10,10 +10,9 @@ from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
+from crossrec_core.frames.exact_sums import from_parts, to_parts
 from crossrec_core.frames.sequences import TIME_CLOCK
 from crossrec_core.frames.splits import EVENT_KEY
-
-ONE = 2.0**32  # parts in a weight of 1: room for 2**31 pairs of the same two items
 
 AHEAD, BEHIND, AHEAD_ACROSS, BEHIND_ACROSS = "ahead", "behind", "ahead_across", "behind_across"
 SUMS = (AHEAD, BEHIND, AHEAD_ACROSS, BEHIND_ACROSS)
@@ -69,10 +68,11 @@ def to_pair_sums(
     Returns:
         One row per domain (of the candidate), item_num and next_item_num with the four sums and both items' counts.
     """
-    pairs = to_pairs(events, by=[c.USER_NUM, c.CLOCK, c.DOMAIN], window=window)
+    in_targets = events.where(F.col(c.DOMAIN).isin(targets))
+    pairs = to_pairs(in_targets, by=[c.USER_NUM, c.CLOCK, c.DOMAIN], window=window)
     if across:
-        mixed = to_pairs(events, by=[c.USER_NUM, c.CLOCK], window=window)
-        pairs = pairs.unionByName(mixed.where(F.col(c.DOMAIN) != F.col("later_domain")))
+        mixed = to_pairs(events, by=[c.USER_NUM, c.CLOCK], window=window, across=True)
+        pairs = pairs.unionByName(mixed)
     pairs = pairs.where(F.col(c.ITEM_NUM) != F.col("later_item_num"))
     sums = pairs.groupBy(c.DOMAIN, c.ITEM_NUM, "later_domain", "later_item_num").agg(
         F.sum(to_parts(F.pow(F.lit(pair_decay), F.col("distance") - 1))).alias("parts")
@@ -80,14 +80,24 @@ def to_pair_sums(
     return _with_counts(_both_directions(sums, sources=sources, targets=targets), events)
 
 
-def to_pairs(events: DataFrame, *, by: list[str], window: int) -> DataFrame:
-    """Each event of a group beside each of the ``window`` events after it.
+def to_pairs(events: DataFrame, *, by: list[str], window: int, across: bool = False) -> DataFrame:
+    """Each event of a group beside each of the ``window`` events after it; with ``across`` pairs of two domains only.
 
     Returns:
         domain, item_num, later_domain, later_item_num, distance (1 = next).
     """
     ordered = events.groupBy(*by).agg(F.array_sort(F.collect_list(F.struct(*_EVENT))).alias("ordered"))
-    return ordered.select(F.inline(_pairs_of(F.col("ordered"), window)))
+    if across:  # most users have one domain: they are dropped before their pairs are made
+        ordered = ordered.where(F.size(F.array_distinct(F.col("ordered")[c.DOMAIN])) > 1)
+    # Nested explodes, not nested transforms: Spark compiles the former and interprets the latter
+    placed = ordered.select("ordered", F.posexplode("ordered").alias("place", "event"))
+    after = F.slice("ordered", F.col("place") + 2, F.lit(window))
+    pairs = placed.select("event", F.posexplode(after).alias("step", "later")).select(
+        *[F.col("event")[name].alias(name) for name in (c.DOMAIN, c.ITEM_NUM)],
+        *[F.col("later")[name].alias(f"later_{name}") for name in (c.DOMAIN, c.ITEM_NUM)],
+        (F.col("step") + 1).alias("distance"),
+    )
+    return pairs.where(F.col(c.DOMAIN) != F.col("later_domain")) if across else pairs
 
 
 def to_transitions(
@@ -115,11 +125,6 @@ def to_neighbours(pair_sums: DataFrame, *, shrink: float, cross_domain: float, m
     return _keep_strongest(pair_sums.withColumn(c.WEIGHT, total / scale), max_neighbours)
 
 
-def to_parts(weight: Column) -> Column:
-    """A weight as whole 2**-32 parts: their sums are exact."""
-    return F.round(weight * F.lit(ONE)).cast("bigint")
-
-
 def _count(name: str) -> Column:
     return F.col(name).cast("double")
 
@@ -141,24 +146,6 @@ def _keep_strongest(weighted: DataFrame, max_neighbours: int) -> DataFrame:
     )
 
 
-def _pairs_of(ordered: Column, window: int) -> Column:
-    """Array of structs -> array of (event, one of the ``window`` events after it, distance)."""
-
-    def pair(event: Column, later: Column, step: Column) -> Column:
-        return F.struct(
-            event[c.DOMAIN].alias(c.DOMAIN),
-            event[c.ITEM_NUM].alias(c.ITEM_NUM),
-            later[c.DOMAIN].alias("later_domain"),
-            later[c.ITEM_NUM].alias("later_item_num"),
-            (step + 1).alias("distance"),
-        )
-
-    def pairs_from(event: Column, place: Column) -> Column:
-        return F.transform(F.slice(ordered, place + 2, F.lit(window)), lambda later, step: pair(event, later, step))
-
-    return F.flatten(F.transform(ordered, pairs_from))
-
-
 def _both_directions(sums: DataFrame, *, sources: list[str], targets: list[str]) -> DataFrame:
     """Directed sums -> one row per candidate's domain, history item and candidate, with the four sums as doubles."""
     is_within = F.col(c.DOMAIN) == F.col("later_domain")
@@ -167,7 +154,7 @@ def _both_directions(sums: DataFrame, *, sources: list[str], targets: list[str])
     lends = (F.col("history_domain") == F.col(c.DOMAIN)) | F.col("history_domain").isin(sources)
     seen = sums.select(F.inline(F.array(ahead, behind))).where(F.col(c.DOMAIN).isin(targets) & lends)
     return seen.groupBy(c.DOMAIN, c.ITEM_NUM, c.NEXT_ITEM_NUM).agg(
-        *((F.sum(name) / F.lit(ONE)).alias(name) for name in SUMS)
+        *(from_parts(F.sum(name)).alias(name) for name in SUMS)
     )
 
 

@@ -10,11 +10,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from crossrec_core import columns as c
 from crossrec_core.tensors.batches import drop_without_targets, keep_domain
 from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
 from crossrec_core.tensors.validation import HeldOut
-
-TRANSFERRED, TARGET_ONLY = "transferred", "target_only"
 
 
 def build_model(config: ModelConfig, *, seed: int, text_vectors_IK: Tensor | None) -> SequenceModel:
@@ -29,7 +28,7 @@ def build_model(config: ModelConfig, *, seed: int, text_vectors_IK: Tensor | Non
 
 def as_read_by(held_out: HeldOut, *, model_name: str) -> HeldOut:
     """Held-out users as a model reads them: the control without transfer sees its own domain's events only."""
-    if model_name != TARGET_ONLY:
+    if model_name != c.TARGET_ONLY:
         return held_out
     return replace(held_out, columns=keep_domain(held_out.columns, held_out.domain_num))
 
@@ -39,6 +38,6 @@ def pick_rows(columns: Mapping[str, Tensor], *, model_name: str, domain_num: int
 
     Rows without a target event to predict are dropped.
     """
-    assert model_name in (TRANSFERRED, TARGET_ONLY), model_name
-    rows = keep_domain(columns, domain_num) if model_name == TARGET_ONLY else columns
+    assert model_name in (c.TRANSFERRED, c.TARGET_ONLY), model_name
+    rows = keep_domain(columns, domain_num) if model_name == c.TARGET_ONLY else columns
     return drop_without_targets(rows, torch.tensor([domain_num]))

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crossrec_core import columns as c
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, keep_domain
 from crossrec_core.tensors.block_scores import BlockScorer, BlockScores, DomainCandidates, pad_rows, with_fill
 from crossrec_core.tensors.checkpoint import load_checkpoint
 from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.finetune import TARGET_ONLY
 from crossrec_core.tensors.folders import read_tensors
 from crossrec_core.tensors.ranker import pair_features, probability
 from crossrec_core.tensors.user_batch import UserBatch
@@ -27,7 +27,7 @@ def load_neural(folder: Path, settings: dict[str, Any], candidates: DomainCandid
     checkpoint = load_checkpoint(str(folder))
     checkpoint.model.requires_grad_(False)
     vectors_VD = read_tensors(folder / "vectors_VD.safetensors")["vectors_VD"]
-    only_own_domain = checkpoint.about.model == TARGET_ONLY
+    only_own_domain = checkpoint.about.model == c.TARGET_ONLY
 
     def score(users: UserBatch) -> BlockScores:
         events = _events_of(users, candidates.domain_num, only_own_domain)

@@ -12,7 +12,7 @@ from crossrec_core.tensors.block_scores import candidates_of
 from crossrec_core.tensors.candidates import load_candidates
 from crossrec_core.tensors.checkpoint import About, save_checkpoint
 from crossrec_core.tensors.encoder import ModelConfig
-from crossrec_core.tensors.finetune import TARGET_ONLY, TRANSFERRED, build_model
+from crossrec_core.tensors.finetune import build_model
 from crossrec_core.tensors.neural_scorer import encode, load_neural
 from crossrec_core.tensors.ranker import Ranker, pair_features, probability
 from crossrec_core.tensors.scorer import LoadModels, LoadPairScorer, LoadScorer, ModelFolder
@@ -45,7 +45,7 @@ def load_one(root: Path, model: str, *, with_ranker: bool = True) -> LoadModels:
 
 
 def test_the_lists_are_those_of_the_model_and_users_without_events_get_popularity(tmp_path: Path) -> None:
-    scored = LoadScorer(load_one(tmp_path, TRANSFERRED), n=N, block_items=5)()(user_rows())
+    scored = LoadScorer(load_one(tmp_path, c.TRANSFERRED), n=N, block_items=5)()(user_rows())
     model = build_model(CONFIG, seed=5, text_vectors_IK=None).eval()
     with torch.no_grad():
         events = [torch.tensor([world.padded(values)]) for values in ([2, 1], [1, 1], [1, 1], [1, 1])]
@@ -62,7 +62,7 @@ def test_the_lists_are_those_of_the_model_and_users_without_events_get_popularit
 
 
 def test_scores_are_the_same_bits_whoever_shares_the_batch(tmp_path: Path) -> None:
-    score = LoadScorer(load_one(tmp_path, TRANSFERRED), n=N, block_items=5)()
+    score = LoadScorer(load_one(tmp_path, c.TRANSFERRED), n=N, block_items=5)()
     users = pd.concat([user_rows()] * 30, ignore_index=True).assign(user_id=lambda frame: frame.index.astype(str))
     together = score(users)
     alone = pd.concat([score(users.iloc[[row]]) for row in (0, 1, 2, 5, 31, 178)])
@@ -85,14 +85,14 @@ def test_padding_and_buckets_change_no_query() -> None:
 def test_the_control_without_transfer_sees_the_events_of_its_own_domain_only(tmp_path: Path) -> None:
     users = user_rows().iloc[[2]]  # "both": film 7, book 9, film 1, book 13
     only_films = users.assign(item_nums=[world.padded([7, 1])], domain_nums=[world.padded([1, 1])])
-    score = LoadScorer(load_one(tmp_path, TARGET_ONLY), n=N, block_items=5)()
+    score = LoadScorer(load_one(tmp_path, c.TARGET_ONLY), n=N, block_items=5)()
     pd.testing.assert_frame_equal(score(users), score(only_films))
     books_only = score(user_rows().iloc[[1]])
     assert set(books_only[c.PATH_CODE]) == {2}
 
 
 def test_probabilities_of_lists_and_pairs_are_the_rankers(tmp_path: Path) -> None:
-    load = load_one(tmp_path, TRANSFERRED)
+    load = load_one(tmp_path, c.TRANSFERRED)
     scored = LoadScorer(load, n=N, block_items=5)()(user_rows())
     pairs = user_rows().assign(pair_item_nums_1=None, pair_labels_1=None)
     pairs.at[0, "pair_item_nums_1"], pairs.at[0, "pair_labels_1"] = [12, 3, 999], [1, 0, 1]
@@ -104,7 +104,7 @@ def test_probabilities_of_lists_and_pairs_are_the_rankers(tmp_path: Path) -> Non
     both = pd.concat([found, scored]).query("user_id == 'films only' and item_num == 12")[c.PROBABILITY]
     assert len(both) in (1, 2)
     assert both.nunique() == 1
-    assert both.iloc[0] == pytest.approx(by_hand(tmp_path / TRANSFERRED, load.candidates_folder), rel=1e-6)
+    assert both.iloc[0] == pytest.approx(by_hand(tmp_path / c.TRANSFERRED, load.candidates_folder), rel=1e-6)
     assert scored[c.PROBABILITY].between(0, 1).all()
 
 
@@ -123,14 +123,14 @@ def by_hand(folder: Path, candidates_folder: str) -> float:
 
 
 def test_without_a_ranker_there_is_no_probability(tmp_path: Path) -> None:
-    load = load_one(tmp_path, TRANSFERRED, with_ranker=False)
+    load = load_one(tmp_path, c.TRANSFERRED, with_ranker=False)
     assert LoadScorer(load, n=N, block_items=5)()(user_rows())[c.PROBABILITY].isna().all()
     pairs = user_rows().assign(pair_item_nums_1=[[3]] * 6, pair_labels_1=[[1]] * 6)
     assert LoadPairScorer(load)()(pairs).empty
 
 
 def test_loaded_scores_need_no_gradient(tmp_path: Path) -> None:
-    load = load_one(tmp_path, TRANSFERRED)
+    load = load_one(tmp_path, c.TRANSFERRED)
     candidates = candidates_of(load_candidates(load.candidates_folder), 1)
-    score = load_neural(tmp_path / TRANSFERRED, {}, replace(candidates))
+    score = load_neural(tmp_path / c.TRANSFERRED, {}, replace(candidates))
     assert not score(to_user_batch(user_rows(), [1])).block(0, 3).requires_grad
