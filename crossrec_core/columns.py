@@ -80,6 +80,7 @@ DIFFERENCE = "difference"
 
 # Splits of events, and what each purpose may know of them
 TRAIN, VALID, TEST = "train", "valid", "test"
+OUT_OF_CORE = "out_of_core"  # before validation, of a user or item too thin to learn from: masks lists, trains nothing
 VALIDATE, BACKTEST, SERVE = "validate", "backtest", "serve"
 KNOWN_SPLITS = {VALIDATE: (TRAIN,), BACKTEST: (TRAIN, VALID), SERVE: (TRAIN, VALID, TEST)}
 TRUTH_SPLIT = {VALIDATE: VALID, BACKTEST: TEST}

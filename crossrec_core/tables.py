@@ -143,7 +143,7 @@ SPLIT_INTERACTIONS = Table(
         Column(c.EVENT_TIME, "timestamp", "UTC; null for order-only logs", nullable=True),
         Column(c.EVENT_ORDER, "bigint", "unix microseconds, or the position for order-only logs"),
         Column(c.TIE_BREAK, "bigint", "hash of the outside user and item: the order within one event_order"),
-        Column(c.SPLIT, "string", "train, valid or test"),
+        Column(c.SPLIT, "string", "train, valid, test or out_of_core (k-core: masks lists, trains nothing)"),
     ),
     (c.RUN_ID, c.DOMAIN), ("prepare",),
 )

@@ -14,7 +14,7 @@ from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.errors import InputError
 from crossrec_core.frames.item_features import to_item_features
-from crossrec_core.frames.k_core import keep_core
+from crossrec_core.frames.k_core import mark_core
 from crossrec_core.frames.lookups import lookup
 from crossrec_core.frames.normalise import (
     STATISTICS_SCHEMA,
@@ -46,8 +46,7 @@ from jobs.prepare_events import (
 from jobs.steps import Night, step_command
 from jobs.store import Store
 
-LEFT_TRAINING = "left_training:k_core"
-OWN_CHECKS = (AFTER_TEST, LEFT_TRAINING, *(f"rows_{split}" for split in (c.TRAIN, c.VALID, c.TEST)))
+OWN_CHECKS = (AFTER_TEST, *(f"rows_{split}" for split in (c.TRAIN, c.OUT_OF_CORE, c.VALID, c.TEST)))
 
 
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
@@ -103,7 +102,7 @@ def write_events(events: DataFrame, items: DataFrame, settings: Settings, store:
     """k-core, statistics of training rows, and the events with normalised values."""
     rules = settings.normalise
     if rules.min_user_events > 0 or rules.min_item_events > 0:
-        events = keep_core(
+        events = mark_core(
             events, min_user_events=rules.min_user_events, min_item_events=rules.min_item_events,
             max_rounds=rules.core_rounds,
         )  # fmt: skip
@@ -174,7 +173,8 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
     popularity = to_popularity(known, head_share=settings.sequences.head_share)
     if settings.score.candidates == "listed":
         popularity = with_listed_items(popularity, store.read(t.ITEM_FEATURES))
-    counts = store.write(to_histories(known), t.HISTORIES)
+    had = to_known_events(store.read(t.SPLIT_INTERACTIONS), purposes, also=[c.OUT_OF_CORE])
+    counts = store.write(to_histories(had), t.HISTORIES)
     counts |= store.write(in_stable_files(sequences, [c.PURPOSE, c.USER_NUM, c.CLOCK], settings), t.SEQUENCES)
     return counts | store.write(popularity, t.ITEM_POPULARITY)
 
@@ -220,16 +220,10 @@ def in_stable_files(rows: DataFrame, order: list[str], settings: Settings) -> Da
 
 def write_quality(rows: list[Row], store: Store) -> None:
     """Rows per split, rows that left, beside what clean wrote."""
-    after = {(row[c.DOMAIN], row[c.SPLIT]): row[c.NUM_EVENTS] for row in count_splits(store.read(t.SPLIT_INTERACTIONS))}
-    checks = {}
-    for row in rows:
-        key = (row[c.DOMAIN], row[c.SPLIT])
-        if row[c.SPLIT] == AFTER_TEST:
-            checks[row[c.DOMAIN], AFTER_TEST] = row[c.NUM_EVENTS]
-            continue
-        checks[row[c.DOMAIN], f"rows_{row[c.SPLIT]}"] = after.get(key, 0)
-        if after.get(key, 0) < row[c.NUM_EVENTS]:
-            checks[row[c.DOMAIN], LEFT_TRAINING] = row[c.NUM_EVENTS] - after.get(key, 0)
+    after = [row for row in rows if row[c.SPLIT] == AFTER_TEST]
+    checks = {(row[c.DOMAIN], AFTER_TEST): row[c.NUM_EVENTS] for row in after}
+    for row in count_splits(store.read(t.SPLIT_INTERACTIONS)):
+        checks[row[c.DOMAIN], f"rows_{row[c.SPLIT]}"] = row[c.NUM_EVENTS]
     run_id = store.night.run_id
     kept = [row.asDict() for row in store.read(t.DATA_QUALITY).where(~F.col("check").isin(*OWN_CHECKS)).collect()]
     own = [

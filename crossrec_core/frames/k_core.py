@@ -1,4 +1,4 @@
-"""Events in, the same events without thin training users and items out: the iterated k-core."""
+"""Events in, the same events with thin training users and items marked out: the iterated k-core."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import Window as W
@@ -9,23 +9,25 @@ from crossrec_core import columns as c
 _PAIR = (c.DOMAIN, c.USER_NUM, c.ITEM_NUM)
 
 
-def keep_core(events: DataFrame, *, min_user_events: int, min_item_events: int, max_rounds: int) -> DataFrame:
-    """Keep training events of users and items that have enough of them, within their domain.
+def mark_core(events: DataFrame, *, min_user_events: int, min_item_events: int, max_rounds: int) -> DataFrame:
+    """Take training events of users and items that have too few of them, within their domain, out of training.
 
     Each round drops users, then items, below their minimum; rounds end when nothing is dropped, or at ``max_rounds``.
-    Events of other splits are never dropped: who is held out does not depend on it.
+    What is dropped becomes the split ``out_of_core``: nothing learns from it, but a user still has those items.
+    Events of other splits stay what they are: who is held out does not depend on it.
 
     user  item  split         user  item  split
     u     i     train         u     i     train
     u     j     train    ->   u     j     train
-    v     i     train         v     i     test         (min_user_events 2)
-    v     i     test
+    v     i     train         v     i     out_of_core       (min_user_events 2)
+    v     i     test          v     i     test
     """
     is_train = F.col(c.SPLIT) == c.TRAIN
     pairs = events.where(is_train).groupBy(*_PAIR).agg(F.count(F.lit(1)).alias(c.NUM_EVENTS))
-    core = _iterate(pairs, min_user_events, min_item_events, max_rounds)
-    kept = events.where(is_train).join(core, on=list(_PAIR), how="left_semi")
-    return kept.unionByName(events.where(~is_train))
+    core = _iterate(pairs, min_user_events, min_item_events, max_rounds).select(*_PAIR, F.lit(True).alias("_core"))
+    is_out = is_train & F.col("_core").isNull()
+    marked = events.join(core, on=list(_PAIR), how="left")
+    return marked.withColumn(c.SPLIT, F.when(is_out, c.OUT_OF_CORE).otherwise(F.col(c.SPLIT))).drop("_core")
 
 
 def _iterate(pairs: DataFrame, min_user_events: int, min_item_events: int, max_rounds: int) -> DataFrame:

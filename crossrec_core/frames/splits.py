@@ -107,15 +107,17 @@ def purposes_of(*, hold_test: bool, hold_valid: bool) -> list[str]:
     return [c.VALIDATE] * hold_valid + [c.BACKTEST] * hold_test + [c.SERVE]
 
 
-def to_known_events(events: DataFrame, purposes: Sequence[str]) -> DataFrame:
+def to_known_events(events: DataFrame, purposes: Sequence[str], *, also: Sequence[str] = ()) -> DataFrame:
     """One row per event and purpose that may know it, so that one pass serves all purposes.
+
+    ``also`` names splits that every purpose knows besides its own.
 
     split          split  purpose
     train     ->   train  validate, backtest, serve  (three rows)
     valid          valid  backtest, serve
     test           test   serve
     """
-    known = [F.when(F.col(c.SPLIT).isin(*c.KNOWN_SPLITS[purpose]), purpose) for purpose in purposes]
+    known = [F.when(F.col(c.SPLIT).isin(*c.KNOWN_SPLITS[purpose], *also), purpose) for purpose in purposes]
     return events.withColumn(c.PURPOSE, F.explode(F.array_compact(F.array(*known))))
 
 

@@ -1,9 +1,14 @@
 """A frame in, an AssertionError out if its physical plan would not scale."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from pyspark.sql import DataFrame
+from pyspark.sql.classic.dataframe import DataFrame as ClassicDataFrame
+
+from crossrec_core.frames import storage
 
 JOINS_WITHOUT_KEYS = ("CartesianProductExec", "BroadcastNestedLoopJoinExec")
 WINDOWS = ("WindowExec", "WindowGroupLimitExec")
@@ -21,6 +26,27 @@ def check_plan(frame: DataFrame) -> None:
         assert name not in JOINS_WITHOUT_KEYS, f"{name} in the plan:\n{plan.toString()}"
         if name in WINDOWS:
             assert not node.partitionSpec().isEmpty(), f"a window over a single partition in:\n{plan.toString()}"
+
+
+@contextmanager
+def checked_plans() -> Iterator[list[str]]:
+    """Check the plan of every frame that is written to a table or collected; yields the names of tables written."""
+    written: list[str] = []
+    plain_conform, plain_collect = storage.conform, ClassicDataFrame.collect
+
+    def conform(frame, table):  # type: ignore[no-untyped-def]
+        check_plan(frame)
+        written.append(table.name)
+        return plain_conform(frame, table)
+
+    def collect(frame):  # type: ignore[no-untyped-def]
+        check_plan(frame)
+        return plain_collect(frame)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "conform", conform)
+        patch.setattr(ClassicDataFrame, "collect", collect)
+        yield written
 
 
 def nodes(node: Any) -> Iterator[Any]:

@@ -1,6 +1,6 @@
 import pytest
 
-from crossrec_core.frames.k_core import keep_core
+from crossrec_core.frames.k_core import mark_core
 from tests.frames.made_events import make_events, rows_of
 
 pytestmark = pytest.mark.spark
@@ -14,7 +14,7 @@ EVENTS = [
 
 def core(spark, **rules):
     limits = {"min_user_events": 2, "min_item_events": 2, "max_rounds": 10, **rules}
-    return rows_of(keep_core(make_events(spark, EVENTS), **limits), "user_num", "item_num", "split")
+    return rows_of(mark_core(make_events(spark, EVENTS), **limits), "user_num", "item_num", "split")
 
 
 def test_thin_users_and_items_leave_training_until_none_is_left(spark):
@@ -23,8 +23,10 @@ def test_thin_users_and_items_leave_training_until_none_is_left(spark):
     ]  # fmt: skip
 
 
-def test_test_and_valid_rows_are_never_dropped(spark):
-    assert [row for row in core(spark, min_user_events=99) if row[2] != "train"] == [(3, 9, "test"), (8, 8, "valid")]
+def test_what_leaves_training_is_marked_and_all_else_stays(spark):
+    rows = core(spark, min_user_events=99)
+    assert [row for row in rows if row[2] != "out_of_core"] == [(3, 9, "test"), (8, 8, "valid")]
+    assert len(rows) == len(EVENTS)
 
 
 def test_rounds_are_limited(spark):

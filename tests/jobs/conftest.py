@@ -13,6 +13,7 @@ from crossrec_core.demo.world import World, write_world
 from crossrec_core.settings import Settings
 from jobs.nightly import STEPS
 from jobs.steps import Night, run_step, start_night
+from tests.frames.plans import checked_plans
 
 # Small enough for seconds per step, large enough that the model can see who likes what
 SMALL = {
@@ -36,17 +37,20 @@ class FinishedNight:
     world: World
     settings: Settings
     night: Night
+    written: dict[str, list[str]]  # tables that Spark wrote, by step: their plans have been checked
 
 
 @pytest.fixture(scope="session")
 def finished_night(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> FinishedNight:
-    """Raw logs to published lists, in this process."""
+    """Raw logs to published lists, in this process. A plan that would not scale fails here, and is shown."""
     world = write_world(tmp_path_factory.mktemp("world"))
     settings = read_config(world.config, overrides=SMALL)
     night = start_night(settings, run_id="parity", as_of=date(2024, 7, 1).isoformat())
+    written = {}
     for step, run in STEPS.items():
-        run_step(step, run, settings, night, spark)
-    return FinishedNight(world, settings, night)
+        with checked_plans() as written[step]:
+            run_step(step, run, settings, night, spark)
+    return FinishedNight(world, settings, night, written)
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,21 @@ def test_kept_and_rejected_rows_are_all_that_was_read(finished_night: FinishedNi
     assert counts["interactions"] + counts["rejects"] == counts["read"]
 
 
+def test_the_plans_of_what_spark_writes_were_checked(finished_night: FinishedNight) -> None:
+    """The fixture checks every one for windows over one partition and joins without keys; these must be among them."""
+    expected = {
+        "clean": {"interactions", "rejects"},
+        "prepare": {"user_ids", "item_ids", "split_interactions", "histories", "sequences", "truth", "labelled_pairs"},
+        "fit_baselines": {"transitions", "item_scores", "item_factors"},
+        "score": {"recommendations", "pair_probabilities"},
+        "evaluate": {"metrics", "user_metrics", "transfer_report"},
+        "serve": {"recommendations"},
+    }
+    assert {step: tables - set(finished_night.written[step]) for step, tables in expected.items()} == {
+        step: set() for step in expected
+    }
+
+
 def test_every_known_user_has_a_full_list_in_every_target(finished_night: FinishedNight) -> None:
     lists = lists_of(finished_night, c.SERVE)
     served = {(domain, user): len(items) for (_, domain, user), items in lists.items()}

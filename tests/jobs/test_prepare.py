@@ -15,8 +15,7 @@ from crossrec_core.frames.storage import read_table, write_table
 from crossrec_core.lake import Lake
 from jobs import prepare
 from jobs.steps import Night
-from jobs.store import Store
-from tests.frames.plans import check_plan
+from tests.frames.plans import checked_plans
 
 pytestmark = pytest.mark.spark
 
@@ -40,7 +39,7 @@ max_len = 5
 """
 RARER = {
     "split": {"protocol": "leave_one_out"},
-    "normalise": {"fill": "drop", "min_item_events": 2, "pca_dimensions": 2},
+    "normalise": {"fill": "drop", "min_item_events": 8, "pca_dimensions": 2},
     "score": {"candidates": "listed"},
 }
 
@@ -91,18 +90,13 @@ def prepared(spark, tmp_path_factory):
     lines = [f"i{n},Film {n},{1990 + n},{100 - n},{price},g{n % 2}" for n, price in enumerate(prices)]
     (folder / "films.csv").write_text("item_id,title,year,minutes,price,genre\n" + "\n".join(lines) + "\n")
     (folder / "config.toml").write_text(CONFIG.format(catalogue=folder / "films.csv"))
-    lake, plain_write = Lake(str(folder / "lake")), Store.write
-
-    def checked_write(store, frame, table, replace=None):
-        check_plan(frame)
-        return plain_write(store, frame, table, replace)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Store, "write", checked_write)
+    lake = Lake(str(folder / "lake"))
+    with checked_plans() as written:
         for run_id, overrides in (("one", {}), ("two", RARER)):
             write_interactions(spark, lake, run_id)
             settings = read_config(folder / "config.toml", overrides={"spark": {"shuffle_partitions": 2}, **overrides})
             prepare.run(settings, Night(run_id, date(2020, 1, 1), lake), spark)
+    assert {"sequences", "labelled_pairs", "feature_statistics"} <= set(written)
     return Prepared(spark, lake)
 
 
@@ -174,6 +168,21 @@ def test_rows_without_a_value_and_thin_items_leave_and_are_counted(prepared):
     missing = sum(domain == "films" and value is None for domain, _, _, value, _ in interactions())
     assert rejects == [("films", "missing_value")] * missing
     assert missing > 0
+
+
+def test_items_out_of_the_core_train_nothing_and_are_masked_all_the_same(prepared):
+    events = prepared.rows(t.SPLIT_INTERACTIONS, "two", c.SPLIT, c.DOMAIN, c.USER_NUM, c.ITEM_NUM)
+    out = {tuple(key) for split, *key in events if split == c.OUT_OF_CORE}
+    trained = {(domain, item) for split, domain, _, item in events if split == c.TRAIN}
+    histories = prepared.rows(t.HISTORIES, "two", c.PURPOSE, c.DOMAIN, c.USER_NUM, c.ITEM_NUMS)
+    had = {
+        (domain, user, item) for purpose, domain, user, items in histories if purpose == "validate" for item in items
+    }
+    candidates = prepared.rows(t.ITEM_POPULARITY, "two", c.PURPOSE, c.DOMAIN, c.ITEM_NUM, c.NUM_EVENTS)
+    assert out
+    assert out <= had
+    assert not {(domain, item) for domain, _, item in out} & trained
+    assert trained == {(domain, item) for purpose, domain, item, num in candidates if purpose == "validate" and num}
 
 
 def test_components_join_the_numerics(prepared):
