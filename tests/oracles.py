@@ -1,5 +1,6 @@
 """Slow, obvious plain Python that says what the right answer is."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from math import log, log2
@@ -26,8 +27,8 @@ def ranking_values(listed: Sequence[str], truth: Collection[str], n: int) -> dic
 def auc(labels: Sequence[int], probabilities: Sequence[float]) -> float:
     """Share of (positive, negative) pairs in the right order; a tie counts half."""
     positives = [p for label, p in zip(labels, probabilities, strict=True) if label == 1]
-    negatives = [p for label, p in zip(labels, probabilities, strict=True) if label == 0]
-    right = sum(1.0 if up > down else 0.5 if up == down else 0.0 for up in positives for down in negatives)
+    negatives = sorted(p for label, p in zip(labels, probabilities, strict=True) if label == 0)
+    right = sum((bisect_left(negatives, up) + bisect_right(negatives, up)) / 2 for up in positives)
     return right / (len(positives) * len(negatives))
 
 
@@ -44,18 +45,25 @@ def brier(labels: Sequence[int], probabilities: Sequence[float]) -> float:
 
 def calibration_error(labels: Sequence[int], probabilities: Sequence[float], num_bins: int = 15) -> float:
     """ECE over equal-mass bins; ties share the bin of their middle place."""
-    total = len(labels)
+    total, ordered = len(labels), sorted(probabilities)
     gaps = [0.0] * num_bins
     for label, p in zip(labels, probabilities, strict=True):
-        below = sum(other < p for other in probabilities)
-        tied = sum(other == p for other in probabilities)
+        below = bisect_left(ordered, p)
+        tied = bisect_right(ordered, p) - below
         gaps[min(num_bins - 1, int(num_bins * (below + tied / 2) / total))] += p - label
     return sum(abs(gap) for gap in gaps) / total
 
 
 def best_f1_threshold(labels: Sequence[int], probabilities: Sequence[float]) -> float:
     """The probability that, as a threshold, has the best F1; the highest of several."""
-    return max(set(probabilities), key=lambda cut: (threshold_values(labels, probabilities, cut)["f1"], cut))
+    ordered = sorted(probabilities)
+    clicked = sorted(p for label, p in zip(labels, probabilities, strict=True) if label)
+
+    def f1(cut: float) -> float:
+        called, hits = len(ordered) - bisect_left(ordered, cut), len(clicked) - bisect_left(clicked, cut)
+        return 2 * hits / (called + len(clicked))
+
+    return max(set(probabilities), key=lambda cut: (f1(cut), cut))
 
 
 def threshold_values(labels: Sequence[int], probabilities: Sequence[float], threshold: float) -> dict[str, float]:

@@ -49,11 +49,12 @@ def write_two_platforms(
     ):
         home = Path(folder) / domain
         home.mkdir(parents=True, exist_ok=True)
+        prefix = domain.removeprefix("ml_")  # users are named as in the wheel that holds MovieLens
         rows: list[tuple[str, str, int, int]] = []
         for user in range(num_users):
             events = _watch(genres[items], popularity_I[items], mean_events, generator)
             rows += [
-                (f"{domain}_{user + 1}", titles[items[item]], rating, int(start.timestamp()) + second)
+                (f"{prefix}_{user + 1}", titles[items[item]], rating, int(start.timestamp()) + second)
                 for item, rating, second in events
             ]
         write_csv(home / LOG_FILE, LOG_HEADER, rows, separator="\t")

@@ -105,9 +105,16 @@ def to_list_sums(list_values: DataFrame, *, num_measures: int, num_buckets: int,
 
 
 def _diversity(vectors: Column) -> Column:
-    """1 - mean pairwise cosine of m >= 2 unit vectors, from their sum: 1 - (|sum|^2 - m) / (m (m - 1))."""
+    """1 - mean pairwise cosine of m >= 2 unit vectors v, from their sum: 1 - (|sum|^2 - sum |v|^2) / (m (m - 1)).
+
+    The squared lengths are summed, not taken for m: as float32 they are 1 to seven digits only.
+    """
     zeros = F.transform(F.get(vectors, F.lit(0)), lambda _: F.lit(0.0))
     total = F.aggregate(vectors, zeros, lambda acc, vector: F.zip_with(acc, vector, lambda left, right: left + right))
-    squared = F.aggregate(total, F.lit(0.0), lambda acc, entry: acc + entry * entry)
+    lengths = F.aggregate(vectors, F.lit(0.0), lambda acc, vector: acc + _squared(vector))
     m = F.size(vectors)
-    return 1 - (squared - m) / (m * (m - 1))
+    return 1 - (_squared(total) - lengths) / (m * (m - 1))
+
+
+def _squared(vector: Column) -> Column:
+    return F.aggregate(vector, F.lit(0.0), lambda acc, entry: acc + entry.cast("double") * entry)

@@ -254,7 +254,7 @@ def test_catalogue_metrics_equal_the_oracle(spark: SparkSession, world: World) -
                 assert value[model, domain, "novelty", n] == pytest.approx(expected, abs=1e-9)
                 assert value[model, domain, "coverage", n] == oracles.coverage(lists, popularity, n)
             known = [d for listed in lists if (d := oracles.diversity(listed, vectors, 10)) is not None]
-            assert value[model, domain, "diversity", 10] == pytest.approx(mean(known), abs=1e-6)
+            assert value[model, domain, "diversity", 10] == pytest.approx(mean(known), abs=1e-9)
 
 
 def as_float32(vector: list[float]) -> list[float]:

@@ -13,6 +13,7 @@ from crossrec_core.lake_reader import read_arrow
 from crossrec_core.ledger import DONE, published_run, read_steps
 from jobs.nightly import STEPS, choose_steps
 from tests.jobs.conftest import FinishedNight
+from tests.lake_oracle import differences, expected_metrics
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
@@ -102,6 +103,13 @@ def test_seen_items_are_never_recommended(finished_night: FinishedNight) -> None
         seen[row[c.DOMAIN], row[c.USER_ID]].add(row[c.ITEM_ID])
     for (_, domain, user), items in lists_of(finished_night, c.SERVE).items():
         assert not seen[domain, user] & set(items)
+
+
+def test_every_metric_equals_plain_python(finished_night: FinishedNight) -> None:
+    lake, lists = finished_night.night.lake, finished_night.settings.evaluate.n
+    expected = expected_metrics(lake, "parity", lists=lists, in_diversity=lambda user: True)
+    assert len(expected) > 500
+    assert differences(lake, "parity", expected) == []
 
 
 def test_the_guard_says_what_it_serves_and_why(finished_night: FinishedNight) -> None:

@@ -1,4 +1,4 @@
-"""A night that is killed and resumed publishes what an unbroken one does."""
+"""A night that is killed and resumed, and one on a small cluster, publish what an unbroken one does."""
 
 import os
 import signal
@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 900
 FEW_BASELINES = '--set=baselines.models=["decayed_popularity", "markov"]'
+SMALL_EXECUTORS = {"spark.executor.memory": "1g", "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1"}
 # Run ids, times and the machine's seconds may differ between two runs; nothing else may
 COMPARED = {
     t.RECOMMENDATIONS: ["purpose", "model", "domain", "user_id", "rank", "item_id", "score", "probability", "path"],
@@ -111,3 +112,13 @@ def test_a_killed_night_resumes_to_the_same_tables(
     assert f"] {step} ..." in output
     assert "clean: done before" in output
     assert_same(published(lake, "killed"), expected)
+
+
+def test_a_small_cluster_publishes_the_same_lists(
+    unbroken: tuple[Path, list[str], dict[str, pa.Table]], tmp_path: Path
+) -> None:
+    """Two executors in processes of their own: what travels to them is the installed package alone."""
+    config, options, expected = unbroken
+    cluster = ["--set=spark.master=local-cluster[2,1,2048]", spark_options({**QUICK_ON_FEW_ROWS, **SMALL_EXECUTORS})]
+    finish(nightly(config, tmp_path / "lake", options, *cluster, "--run-id=cluster"))
+    assert_same(published(tmp_path / "lake", "cluster"), expected)
