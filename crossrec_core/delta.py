@@ -25,6 +25,7 @@ from crossrec_core.lake import Lake, plain_uri
 from crossrec_core.tables import Table
 
 WRITE_ID = "write_id"
+NO_VERSION = -1  # of a table that was never written
 Where = Mapping[str, str | Sequence[str]]
 
 _ARROW_TYPES: dict[str, pa.DataType] = {
@@ -89,6 +90,12 @@ def open_table(lake: Lake, table: Table) -> DeltaTable | None:
         raise LakeError(f"{uri}: cannot be read as a Delta table ({_first_line(error)}); check lake.path") from error
 
 
+def version_of(lake: Lake, table: Table) -> int:
+    """The number of the latest version; NO_VERSION while nothing was committed."""
+    opened = open_table(lake, table)
+    return NO_VERSION if opened is None else int(opened.version())
+
+
 def live_files(lake: Lake, table: Table, *, where: Where | None = None) -> list[LiveFile]:
     """The files of the latest version whose partition values match ``where``, in a stable order."""
     opened = open_table(lake, table)
@@ -96,15 +103,26 @@ def live_files(lake: Lake, table: Table, *, where: Where | None = None) -> list[
 
 
 def commit(
-    lake: Lake, table: Table, files: Sequence[NewFile], *, replace: Where | None = None, append: bool = False
-) -> int:
+    lake: Lake, table: Table, files: Sequence[NewFile], *,
+    replace: Where | None = None, append: bool = False, since: int | None = None,
+) -> int:  # fmt: skip
     """Add ``files`` and remove the live files that match ``replace``, as one version; returns it.
 
     With ``append`` nothing is removed. ``replace`` must name the run: nothing outlives its own run by accident.
+    ``since`` is the version that the files were made from, where they depend on other runs' rows.
+
+    Raises:
+        LakeError: the table is of another release, or not at version ``since`` any more.
     """
     adds = [_add_action(file) for file in files]
     schema = Schema.from_arrow(arrow_schema(table))
     opened = open_table(lake, table)
+    latest = NO_VERSION if opened is None else int(opened.version())
+    if since is not None and since != latest:
+        raise LakeError(
+            f"{lake.at(table.name)}: another run wrote version {latest} while this one worked from {since}; nothing is "
+            "lost; let the other run end, then go on with --resume"
+        )
     if opened is None:
         uri = plain_uri(lake.at(table.name))
         create_table_with_add_actions(
@@ -119,8 +137,9 @@ def commit(
 
 
 def write_rows(
-    lake: Lake, table: Table, rows: Iterable[Mapping[str, Any]], *, replace: Where | None = None, append: bool = False
-) -> int:
+    lake: Lake, table: Table, rows: Iterable[Mapping[str, Any]], *,
+    replace: Where | None = None, append: bool = False, since: int | None = None,
+) -> int:  # fmt: skip
     """Write a few rows without Spark, grouped by partition, as one commit; returns how many."""
     schema = arrow_schema(table)
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
@@ -134,7 +153,7 @@ def write_rows(
         folder = "/".join([f"{WRITE_ID}={write_id}", *(f"{name}={value}" for name, value in partition.items())])
         data = pa.Table.from_pylist([{name: row[name] for name in body.names} for row in group], schema=body)
         files.append(_write_file(lake, table, f"{folder}/part-00000.parquet", data, partition))
-    commit(lake, table, files, replace=replace, append=append)
+    commit(lake, table, files, replace=replace, append=append, since=since)
     return sum(file.num_rows for file in files)
 
 

@@ -25,7 +25,7 @@ from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.lake import model_location
 from crossrec_core.lake_reader import read_arrow
-from crossrec_core.settings import Settings
+from crossrec_core.settings import FitSettings, Settings
 from crossrec_core.tensors.checkpoint import load_checkpoint
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.finetune import as_read_by, build_model, pick_rows
@@ -53,11 +53,17 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
         ground = read_ground(settings, night, spark, purpose)
         targets = [domain for domain in settings.targets if domain in ground.candidates.domains]
         for model in (c.TRANSFERRED, c.TARGET_ONLY):
-            rows = [_fit_domain(settings, ground, domain, model, None) for domain in targets]
+            fitted = targets if stage_of(settings, model).max_epochs > 0 else []
+            rows = [_fit_domain(settings, ground, domain, model, None) for domain in fitted]
             replaced = {c.RUN_ID: night.run_id, c.PURPOSE: purpose, c.MODEL: model}
             counts["models"] += write_rows(night.lake, t.MODELS, [row for row, _ in rows], replace=replaced)
             counts["training_log"] += sum(num_logged for _, num_logged in rows)
     return counts
+
+
+def stage_of(settings: Settings, model: str) -> FitSettings:
+    """How a neural model is trained on its target; no epochs switch it off."""
+    return settings.train.finetune if model == c.TRANSFERRED else settings.train.target_only
 
 
 def fit_for_purpose(
@@ -93,7 +99,7 @@ def _fit_domain(
     found = settings_found(ground, name, domain)
     if found is not None and not refits(settings, ground.purpose):
         return _save(settings, ground, load_validated(ground, name, domain), name, domain, found, 0.0), 0
-    stage = settings.train.finetune if name == c.TRANSFERRED else settings.train.target_only
+    stage = stage_of(settings, name)
     number = ground.candidates.domains[domain]
     model = _start(settings, ground, name)
     trained = train(

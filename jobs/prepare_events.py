@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.delta import write_rows
+from crossrec_core.delta import version_of, write_rows
 from crossrec_core.errors import ConfigError
 from crossrec_core.frames.catalogues import read_catalogue
 from crossrec_core.frames.ids import append_numbers, check_id_types, number_labels
@@ -67,7 +67,7 @@ def write_ids(interactions: DataFrame, items: DataFrame, settings: Settings, sto
     named = with_spaces(both, settings).select(c.ITEM_SPACE, c.ITEM_ID)
     counts = write_names(users, t.USER_IDS, c.USER_SPACE, c.USER_ID, c.USER_NUM, store)
     counts |= write_names(named, t.ITEM_IDS, c.ITEM_SPACE, c.ITEM_ID, c.ITEM_NUM, store)
-    existing = store.read_all(t.LABEL_IDS).collect()
+    since, existing = version_of(store.night.lake, t.LABEL_IDS), store.read_all(t.LABEL_IDS).collect()
     own = {(row[c.KIND], row[c.LABEL_NAME]) for row in existing if row[c.RUN_ID] == store.night.run_id}
     numbers = {(row[c.KIND], row[c.LABEL_NAME]): row[c.LABEL_NUM] for row in existing}
     labels = {(DOMAIN_KIND, name) for name in settings.domains}
@@ -79,17 +79,19 @@ def write_ids(interactions: DataFrame, items: DataFrame, settings: Settings, sto
         if (kind, name) in new
     ]
     run_rows = {c.RUN_ID: store.night.run_id}
-    return counts | {t.LABEL_IDS.name: write_rows(store.night.lake, t.LABEL_IDS, rows, replace=run_rows)}
+    num_rows = write_rows(store.night.lake, t.LABEL_IDS, rows, replace=run_rows, since=since)
+    return counts | {t.LABEL_IDS.name: num_rows}
 
 
 def write_names(names: DataFrame, table: t.Table, space: str, name: str, number: str, store: Store) -> dict[str, int]:
-    """Write the run's rows of an id table."""
+    """Write the run's rows of an id table; refused when another run has numbered names meanwhile."""
+    since = version_of(store.night.lake, table)
     existing, names = store.read_all(table), names.distinct().cache()
     try:
         others = existing.where(F.col(c.RUN_ID) != store.night.run_id)
         check_id_types(others, names, space=space, name=name, table=table.name)
         numbers = append_numbers(existing, names, keys=[space, name], number=number, run_id=store.night.run_id)
-        return store.write(numbers, table)
+        return store.write(numbers, table, since=since)
     finally:
         names.unpersist()
 

@@ -68,8 +68,8 @@ def choose_models(settings: Settings, night: Night) -> dict[str, list[str]]:
 
 def fittable_models(settings: Settings) -> list[str]:
     """The models that the settings switch on, by name."""
-    neural = {c.TRANSFERRED: settings.train.finetune.max_epochs, c.TARGET_ONLY: settings.train.target_only.max_epochs}
-    return sorted([*settings.baselines.models, *(model for model, epochs in neural.items() if epochs > 0)])
+    neural = [name for name in (c.TRANSFERRED, c.TARGET_ONLY) if finetune.stage_of(settings, name).max_epochs > 0]
+    return sorted([*settings.baselines.models, *neural])
 
 
 def fit(settings: Settings, night: Night, spark: SparkSession, *, model: str, domain: str) -> dict[str, Any]:

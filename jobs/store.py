@@ -27,7 +27,13 @@ class Store:
         """Every run's rows."""
         return read_table(self.spark, self.night.lake, table)
 
-    def write(self, frame: DataFrame, table: Table, replace: Mapping[str, str] | None = None) -> dict[str, int]:
-        """Replace this run's rows by the table's columns of a frame; returns the table's row count."""
-        rows = frame.withColumn(c.RUN_ID, F.lit(self.night.run_id)).select(*table.column_names)
-        return {table.name: write_table(rows, self.night.lake, table, run_id=self.night.run_id, replace=replace)}
+    def write(
+        self, frame: DataFrame, table: Table, replace: Mapping[str, str] | None = None, since: int | None = None
+    ) -> dict[str, int]:
+        """Replace this run's rows by the table's columns of a frame; returns the table's row count.
+
+        ``since`` is the table's version that the frame was made from, where it depends on other runs' rows.
+        """
+        run_id, lake = self.night.run_id, self.night.lake
+        rows = frame.withColumn(c.RUN_ID, F.lit(run_id)).select(*table.column_names)
+        return {table.name: write_table(rows, lake, table, run_id=run_id, replace=replace, since=since)}

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from crossrec_core import tables as t
-from crossrec_core.delta import arrow_schema, commit, drop_runs, live_files, open_table, write_rows
+from crossrec_core.delta import arrow_schema, commit, drop_runs, live_files, open_table, version_of, write_rows
 from crossrec_core.errors import LakeError
 from crossrec_core.lake import Lake
 
@@ -50,6 +50,15 @@ def test_an_older_version_still_reads_its_rows(lake: Lake) -> None:
     assert opened is not None
     opened.load_as_version(0)
     assert opened.to_pyarrow_table()["raw_text"].to_pylist() == ["a"]
+
+
+def test_a_write_made_from_an_older_version_is_refused(lake: Lake) -> None:
+    since = version_of(lake, t.REJECTS)
+    write_rows(lake, t.REJECTS, rejects("one", "a"), replace={"run_id": "one"}, since=since)
+    with pytest.raises(LakeError, match=r"another run wrote version 0 while this one worked from -1; .* --resume"):
+        write_rows(lake, t.REJECTS, rejects("two", "b"), replace={"run_id": "two"}, since=since)
+    write_rows(lake, t.REJECTS, rejects("two", "b"), replace={"run_id": "two"}, since=version_of(lake, t.REJECTS))
+    assert texts_of(lake) == {"one": ["a"], "two": ["b"]}
 
 
 def test_files_without_a_commit_are_not_read(lake: Lake) -> None:

@@ -29,12 +29,13 @@ def read_table(
 
 
 def write_table(
-    frame: DataFrame, lake: Lake, table: Table, *, run_id: str, replace: Where | None = None, append: bool = False
-) -> int:
+    frame: DataFrame, lake: Lake, table: Table, *,
+    run_id: str, replace: Where | None = None, append: bool = False, since: int | None = None,
+) -> int:  # fmt: skip
     """Write a run's rows as one commit that replaces what the run had there; returns how many rows were written.
 
-    ``replace`` narrows what is replaced to some partition values of the run; ``append`` replaces nothing. A kill
-    before the commit leaves the table as it was.
+    ``replace`` narrows what is replaced to some partition values of the run; ``append`` replaces nothing; ``since`` is
+    that of ``delta.commit``. A kill before the commit leaves the table as it was.
     """
     write_id = uuid.uuid4().hex
     folder = f"{lake.at(table.name)}/{WRITE_ID}={write_id}"
@@ -44,5 +45,5 @@ def write_table(
     files = found_files(lake, table, write_id)
     wrong = {file.partition_values[c.RUN_ID] for file in files} - {run_id}
     assert not wrong, f"{table.name}: rows of runs {wrong} in a write of run {run_id}"
-    commit(lake, table, files, replace={**(replace or {}), c.RUN_ID: run_id}, append=append)
+    commit(lake, table, files, replace={**(replace or {}), c.RUN_ID: run_id}, append=append, since=since)
     return sum(file.num_rows for file in files)

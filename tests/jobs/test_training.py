@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
@@ -199,3 +200,12 @@ def test_a_catalogue_without_text_leaves_no_vectors(trained, spark, tmp_path):
     night = Night("r1", date(2024, 7, 1), Lake(settings.lake.path))
     write_catalogue(night.lake, [("rich", 1, None, ""), ("rich", 2, " ", None)])
     assert embed_text.run(settings, night, spark) == {"texts_fitted": 0, "item_vectors": 0}
+
+
+def test_a_stage_without_epochs_is_skipped(trained, spark, tmp_path):
+    settings, night, _ = trained
+    copytree(settings.lake.path, tmp_path / "lake")
+    copied = replace(night, lake=Lake(str(tmp_path / "lake")))
+    finetune.run(read_settings(tmp_path, finetune={**FIT, "max_epochs": 0}), copied, spark)
+    rows = read_rows(copied.lake, t.MODELS, where={c.PURPOSE: c.VALIDATE})
+    assert {row[c.MODEL] for row in rows} == {"target_only"}
