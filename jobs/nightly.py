@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from crossrec_core.cli.one_line import one_line_errors
 from crossrec_core.config import read_config
 from crossrec_core.errors import ConfigError
 from crossrec_core.ledger import StepRecord, read_steps
@@ -35,7 +36,6 @@ from jobs.steps import (
     SetOption,
     TracebackOption,
     done_steps,
-    one_line_errors,
     parse_overrides,
     run_step,
     spark_session,

@@ -6,7 +6,6 @@ become one line and exit status 1; what was committed before stays.
 
 import json
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,11 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from crossrec_core.cli.one_line import one_line, one_line_errors
 from crossrec_core.config import hash_config, read_config, to_public_tree
-from crossrec_core.errors import ConfigError, CrossRecError
+from crossrec_core.errors import ConfigError
 from crossrec_core.frames.session import start_session
 from crossrec_core.lake import Lake
 from crossrec_core.ledger import DONE, FAILED, RUNNING, StepRecord, read_steps, write_step
@@ -139,28 +138,6 @@ def done_steps(night: Night, settings: Settings) -> set[str]:
             f"--resume {night.run_id}: the settings have changed since; start a new run, or put them back"
         )
     return {record.step for record in records if record.state == DONE}
-
-
-@contextmanager
-def one_line_errors(traceback: bool) -> Iterator[None]:
-    """Print an error as one line and exit 1; with ``traceback`` let it through."""
-    try:
-        yield
-    except (CrossRecError, PySparkException, OSError) as error:
-        if traceback:
-            raise
-        print(f"error: {error if isinstance(error, ConfigError) else one_line(error)}", file=sys.stderr)
-        raise typer.Exit(1) from None
-
-
-def one_line(error: BaseException) -> str:
-    """An error as one line that says what to do next."""
-    if isinstance(error, CrossRecError):
-        return " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno == 28:
-        return f"{error.filename or 'disk'}: no space left on the device; free some, then run again with --resume"
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first[:300]}; run again with --traceback to see where"
 
 
 def parse_overrides(pairs: list[str]) -> dict[str, Any]:

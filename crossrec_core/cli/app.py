@@ -1,14 +1,13 @@
 """argv in, rows on the screen out: the commands of `crossrec`. Errors become one line and exit status 1."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from crossrec_core.cli import lists
+from crossrec_core.cli.one_line import one_line_errors
 from crossrec_core.cli.output import check_ending, print_answer, print_json, write_batches
 from crossrec_core.cli.runs import runs_of
 from crossrec_core.errors import CrossRecError
@@ -126,28 +125,6 @@ def doctor(lake: LakeOption = "lake", as_json: JsonOption = False, traceback: Tr
         print_answer(Answer(("check", "state", "seen", "advice"), [*rows]), as_json=as_json)
         if any(check.state == MISSING for check in checks):
             raise typer.Exit(1)
-
-
-@contextmanager
-def one_line_errors(traceback: bool) -> Iterator[None]:
-    """Print an error as one line and exit 1; with ``traceback`` let it through."""
-    try:
-        yield
-    except (typer.Exit, BrokenPipeError):
-        raise
-    except Exception as error:
-        if traceback:
-            raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        raise typer.Exit(1) from None
-
-
-def one_line(error: Exception) -> str:
-    """An error in one line that says what to do next."""
-    if isinstance(error, CrossRecError):
-        return " ".join(str(error).split())
-    first = " ".join(str(error).split())[:300]
-    return f"unexpected {type(error).__name__}: {first}; run again with --traceback to see where"
 
 
 def main() -> None:
