@@ -1,8 +1,8 @@
 """A table's live files in, one atomic commit out. The only module that writes through deltalake.
 
 Spark and Arrow put Parquet files under ``<table>/write_id=.../``; nothing reads them until one commit adds them and
-removes what they replace. A write that is killed before its commit leaves files that no version names; ``drop_run``
-and ``vacuum`` sweep them.
+removes what they replace. A write that is killed before its commit leaves files that no version names; ``drop_runs``
+sweeps them with the run they were for.
 """
 
 import json
@@ -172,15 +172,21 @@ def found_files(lake: Lake, table: Table, write_id: str) -> list[NewFile]:
 
 
 def drop_runs(lake: Lake, table: Table, run_ids: Sequence[str]) -> int:
-    """Remove the rows of runs from the latest version and their files from the store; returns how many files."""
-    if c.RUN_ID not in table.partition_by or not run_ids:
+    """Remove the rows of runs from the latest version, and all their files from the store; returns how many files.
+
+    With them go files that were superseded within the run, and those of writes that were killed.
+    """
+    assert table.partition_by[0] == c.RUN_ID, table.name
+    if open_table(lake, table) is None or not run_ids:
         return 0
-    old = live_files(lake, table, where={c.RUN_ID: list(run_ids)})
     commit(lake, table, [], replace={c.RUN_ID: list(run_ids)})
     filesystem, root = fsspec.core.url_to_fs(plain_uri(lake.at(table.name)), **lake.storage_options)
-    for file in old:
-        filesystem.rm(f"{root}/{file.path}")
-    return len(old)
+    num_files = 0
+    for run_id in run_ids:
+        for folder in filesystem.glob(f"{root}/{WRITE_ID}=*/{c.RUN_ID}={run_id}"):
+            num_files += len([path for path in filesystem.find(folder) if path.endswith(".parquet")])
+            filesystem.rm(folder, recursive=True)
+    return num_files
 
 
 def _files_of(opened: DeltaTable, lake: Lake, table: Table, where: Where) -> list[LiveFile]:

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.delta import drop_runs, live_files
+from crossrec_core.delta import drop_runs
 from crossrec_core.errors import CrossRecError
 from crossrec_core.lake import Lake, plain_uri, views_location
 from crossrec_core.lake_reader import OVER_RUNS, connect, query, read_rows, read_sql_folder
@@ -121,8 +121,7 @@ def delete_runs(lake: Lake, run_ids: Sequence[str]) -> int:
     for table in [*(table for table in t.ALL_TABLES.values() if table not in (*OVER_RUNS, t.RUNS)), t.RUNS]:
         if table is t.RUNS:
             _delete_folders(lake, [f"{kind}/{run_id}" for kind in ("checkpoints", "sql") for run_id in run_ids])
-        if live_files(lake, table, where={c.RUN_ID: run_ids}):
-            num_files += drop_runs(lake, table, run_ids)
+        num_files += drop_runs(lake, table, run_ids)
     return num_files
 
 

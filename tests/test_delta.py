@@ -97,6 +97,18 @@ def test_dropped_runs_leave_table_and_disk(lake: Lake) -> None:
     assert not gone.exists()
 
 
+def test_a_dropped_run_takes_superseded_and_killed_writes_with_it(lake: Lake) -> None:
+    for text in ("a", "b"):
+        write_rows(lake, t.REJECTS, rejects("one", text), replace={"run_id": "one"})
+    killed = Path(lake.at("rejects")) / "write_id=killed" / "run_id=one" / "part-0.parquet"
+    killed.parent.mkdir(parents=True)
+    killed.write_bytes(b"half a file")
+    assert drop_runs(lake, t.REJECTS, ["one"]) == 3
+    assert not list(Path(lake.at("rejects")).rglob("*.parquet"))
+    assert drop_runs(lake, t.USER_PROFILES, ["one"]) == 0
+    assert open_table(lake, t.USER_PROFILES) is None
+
+
 def test_append_only_tables_keep_what_they_have(lake: Lake) -> None:
     row = {"run_id": "one", "published_at": 0, "kind": "publish", "lake_version": 1}
     write_rows(lake, t.PUBLICATIONS, [row], append=True)

@@ -1,6 +1,7 @@
 """Pairs of a user and an item in, P(y=1|u,c) = sigmoid(w . phi(u,c)) out; and its calibration.
 
-phi comes from the large model. P pairs, D width, F = D + 5 features.
+phi comes from the large model. P pairs, D width, F = NUM_FEATURES. A refit turns the model's coordinates as it likes,
+so phi holds nothing but what a rotation leaves alone: weights fitted with one model then hold for its refits.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,7 +14,9 @@ from torch.nn import functional as F
 
 from crossrec_core.tensors.folders import read_json, read_tensors, write_json
 
+NUM_FEATURES = 8
 POPULARITY_FLOOR = 1e-6
+SHORTEST = 1e-12  # product of two lengths below which a cosine is 0
 MIN_CALIBRATION_PAIRS = 50
 _HASH = 0x9E3779B97F4A7C1  # odd: neighbouring numbers fall into different halves
 
@@ -33,20 +36,25 @@ class Ranker:
 def pair_features(
     queries_PD: Tensor, vectors_PD: Tensor, popularity_P: Tensor, length_P: Tensor, is_cold_P: Tensor
 ) -> Tensor:
-    """phi(u,c), float64 [P, D + 5].
+    """phi(u,c), float64 [P, NUM_FEATURES].
 
-    query * item by coordinate, their dot product, log popularity share (floored at one in a million), log(1 + events
-    in the sequence), whether the user has no event in the domain, and 1.
+    query . item, their cosine, both lengths, log popularity share (floored at one in a million), log(1 + events in the
+    sequence), whether the user has no event in the domain, and 1.
     """
-    products_PD = (queries_PD * vectors_PD).double()
-    others = (
-        products_PD.sum(dim=1),
+    queries_PD, vectors_PD = queries_PD.double(), vectors_PD.double()
+    dot_P = (queries_PD * vectors_PD).sum(dim=1)
+    query_length_P, vector_length_P = queries_PD.norm(dim=1), vectors_PD.norm(dim=1)
+    features = (
+        dot_P,
+        dot_P / (query_length_P * vector_length_P).clamp(min=SHORTEST),
+        query_length_P,
+        vector_length_P,
         popularity_P.double().clamp(min=POPULARITY_FLOOR).log(),
         length_P.double().log1p(),
         is_cold_P.double(),
-        torch.ones_like(products_PD[:, 0]),
+        torch.ones_like(dot_P),
     )
-    return torch.cat((products_PD, torch.stack(others, dim=1)), dim=1)
+    return torch.stack(features, dim=1)
 
 
 def fit_ranker(phi_PF: Tensor, labels_P: Tensor, groups_P: Tensor, *, l2: float = 10.0) -> Ranker:

@@ -14,7 +14,7 @@ from crossrec_core.tensors.checkpoint import About, save_checkpoint
 from crossrec_core.tensors.encoder import ModelConfig
 from crossrec_core.tensors.finetune import build_model
 from crossrec_core.tensors.neural_scorer import encode, load_neural
-from crossrec_core.tensors.ranker import Ranker, pair_features, probability
+from crossrec_core.tensors.ranker import NUM_FEATURES, Ranker, pair_features, probability
 from crossrec_core.tensors.scorer import LoadModels, LoadPairScorer, LoadScorer, ModelFolder
 from crossrec_core.tensors.user_batch import to_user_batch
 from tests import scoring_world as world
@@ -29,8 +29,8 @@ CONFIG = ModelConfig(
 
 
 def write_neural(folder: Path, model: str, domain_num: int, *, with_ranker: bool = True) -> None:
-    weights_F = torch.linspace(-1, 1, WIDTH + 5).double()
-    ranker = Ranker(weights_F, torch.zeros(WIDTH + 5).double(), torch.ones(WIDTH + 5).double(), 1.0, 0.0, 100)
+    weights_F = torch.linspace(-1, 1, NUM_FEATURES).double()
+    ranker = Ranker(weights_F, torch.zeros(NUM_FEATURES).double(), torch.ones(NUM_FEATURES).double(), 1.0, 0.0, 100)
     about = About("neural", model, "films", domain_num, world.FINGERPRINT, {})
     save_checkpoint(
         str(folder), build_model(CONFIG, seed=5, text_vectors_IK=None), about,
@@ -117,8 +117,8 @@ def by_hand(folder: Path, candidates_folder: str) -> float:
     phi_PF = pair_features(
         query_PD, vector_PD, torch.tensor([world.POPULARITY[1][12]]), torch.tensor([2]), torch.tensor([False])
     )
-    weights_F = torch.linspace(-1, 1, WIDTH + 5).double()
-    ranker = Ranker(weights_F, torch.zeros(WIDTH + 5).double(), torch.ones(WIDTH + 5).double(), 1.0, 0.0, 100)
+    weights_F = torch.linspace(-1, 1, NUM_FEATURES).double()
+    ranker = Ranker(weights_F, torch.zeros(NUM_FEATURES).double(), torch.ones(NUM_FEATURES).double(), 1.0, 0.0, 100)
     return float(probability(ranker, phi_PF)[0])
 
 

@@ -1,3 +1,5 @@
+from math import log
+
 import pytest
 import torch
 
@@ -59,6 +61,20 @@ def test_features_are_written_out():
         torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, -1.0]]), torch.tensor([0.0]), torch.tensor([3]),
         torch.tensor([True]),
     )  # fmt: skip
-    expected = torch.tensor([[3.0, -2.0, 1.0, 1e-6, 4.0, 1.0, 1.0]]).double()
-    expected[0, 3:5] = expected[0, 3:5].log()
+    expected = torch.tensor([[1.0, 50**-0.5, 5**0.5, 10**0.5, log(1e-6), log(4.0), 1.0, 1.0]]).double()
     torch.testing.assert_close(phi_PF, expected)
+
+
+def test_features_do_not_change_with_a_rotation():
+    generator = torch.Generator().manual_seed(0)
+    queries_PD, vectors_PD, turn_DD = (torch.randn(6, 6, generator=generator).double() for _ in range(3))
+    turn_DD = torch.linalg.qr(turn_DD).Q
+    others = torch.rand(6, generator=generator), torch.arange(6), torch.zeros(6, dtype=torch.bool)
+    turned = pair_features(queries_PD @ turn_DD, vectors_PD @ turn_DD, *others)
+    torch.testing.assert_close(turned, pair_features(queries_PD, vectors_PD, *others))
+
+
+def test_an_item_without_a_vector_has_finite_features():
+    nothing = torch.zeros(1, 4)
+    phi_PF = pair_features(nothing, nothing, torch.tensor([0.1]), torch.tensor([0]), torch.tensor([True]))
+    assert phi_PF.isfinite().all()
