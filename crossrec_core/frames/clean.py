@@ -37,28 +37,6 @@ class Cleaned:
     rejected: DataFrame
 
 
-def clean_events(
-    events: DataFrame,
-    *,
-    event_weights: Mapping[str, Mapping[str, float]],
-    value_bounds: Mapping[str, tuple[float, float]],
-    oldest: datetime,
-    newest: datetime,
-    drop_duplicates: bool,
-    repeat_within_s: int,
-    max_events_per_day: int,
-    max_events_per_minute: int,
-) -> Cleaned:
-    """Split events by the rules of ``with_reason``, which see for the arguments."""  # fmt: skip
-    return split_by_reason(
-        with_reason(
-            events, event_weights=event_weights, value_bounds=value_bounds, oldest=oldest, newest=newest,
-            drop_duplicates=drop_duplicates, repeat_within_s=repeat_within_s,
-            max_events_per_day=max_events_per_day, max_events_per_minute=max_events_per_minute,
-        )
-    )  # fmt: skip
-
-
 def split_by_reason(judged: DataFrame) -> Cleaned:
     """Split what ``with_reason`` gave."""
     return Cleaned(

@@ -4,7 +4,7 @@ from random import Random
 import pytest
 from pyspark.sql import functions as F
 
-from crossrec_core.frames.clean import REASONS, clean_events
+from crossrec_core.frames.clean import REASONS, split_by_reason, with_reason
 from tests.frames.plans import check_plan
 
 pytestmark = pytest.mark.spark
@@ -49,7 +49,7 @@ def frame_of(spark, rows):
 
 def outcome(spark, rows, **rules):
     """(reason or 'kept', user, item, second or position) of every row, sorted."""
-    cleaned = clean_events(frame_of(spark, rows), **{**RULES, **rules})
+    cleaned = split_by_reason(with_reason(frame_of(spark, rows), **{**RULES, **rules}))
     columns = (F.col("user_id"), F.col("item_id"), F.col("event_order"), F.col("raw_text"))
     kept = cleaned.kept.select(F.lit("kept").alias("reason"), *columns)
     return sorted((tuple(row) for row in kept.union(cleaned.rejected.select("reason", *columns)).collect()), key=repr)
@@ -91,7 +91,7 @@ def test_each_row_rule_rejects_its_row_and_the_first_that_applies_is_named(spark
 
 
 def test_rows_on_the_edge_of_the_rules_are_kept_with_their_weight(spark):
-    cleaned = clean_events(frame_of(spark, [*SOUND, event(action="buy", user_id="b")]), **RULES)
+    cleaned = split_by_reason(with_reason(frame_of(spark, [*SOUND, event(action="buy", user_id="b")]), **RULES))
     assert cleaned.rejected.count() == 0
     weights = {(row.domain, row.action): row.weight for row in cleaned.kept.collect()}
     assert weights == {("shop", "view"): 1.0, ("shop", "buy"): 3.0, ("films", "watch"): 2.0, ("feed", "view"): 1.0}
@@ -165,14 +165,14 @@ def test_every_row_comes_out_once_whatever_the_order_and_a_second_cleaning_chang
     assert {reason for reason, *_ in first} >= {"kept", "bot", "duplicate", "near_duplicate", "burst"}
     assert outcome(spark, mixed, **STRICT) == first
     events = frame_of(spark, mixed).repartition(3)
-    cleaned = clean_events(events, **{**RULES, **STRICT})
-    again = clean_events(cleaned.kept, **{**RULES, **STRICT})
+    cleaned = split_by_reason(with_reason(events, **{**RULES, **STRICT}))
+    again = split_by_reason(with_reason(cleaned.kept, **{**RULES, **STRICT}))
     assert again.rejected.count() == 0
     assert sorted(map(repr, again.kept.collect())) == sorted(map(repr, cleaned.kept.collect()))
 
 
 def test_plan_has_one_shuffle_and_no_window_over_a_single_partition(spark):
-    cleaned = clean_events(frame_of(spark, [event()]), **{**RULES, **STRICT})
+    cleaned = split_by_reason(with_reason(frame_of(spark, [event()]), **{**RULES, **STRICT}))
     for frame in (cleaned.kept, cleaned.rejected):
         check_plan(frame)
         assert frame._jdf.queryExecution().executedPlan().toString().count("Exchange ") == 1

@@ -5,7 +5,6 @@ from datetime import date
 from itertools import product
 from pathlib import Path
 from random import Random
-from statistics import mean
 from typing import Any
 
 import pandas as pd
@@ -22,7 +21,7 @@ from crossrec_core.lake import Lake
 from crossrec_core.settings import Settings
 from jobs import evaluate
 from jobs.steps import Night
-from tests import oracles
+from tests.lake_oracle import differences, expected_metrics
 
 pytestmark = pytest.mark.spark
 
@@ -161,34 +160,11 @@ def listed_by(world: World, purpose: str, model: str, domain: str) -> dict[str, 
     return lists
 
 
-def test_ranking_metrics_equal_the_oracle_in_every_segment(spark: SparkSession, world: World) -> None:
-    metrics = written(spark, world, t.METRICS)
-    value = {(r.model, r.domain, r.segment, r.metric, r.n): (r.value, r.num_users) for r in metrics.itertuples()}
-    for domain, models in DOMAINS.items():
-        truth = [r for r in world.rows["truth"] if r[c.PURPOSE] == c.BACKTEST and r[c.DOMAIN] == domain]
-        for model, segment, n in product(models, SEGMENTS, LISTS):
-            lists = listed_by(world, c.BACKTEST, model, domain)
-            wanted = by_user([r for r in truth if r[c.SEGMENT] in segment.users and is_of_kind(r, segment.items)])
-            per_user = [
-                oracles.ranking_values(lists.get(c.NEW_USER_ID if is_new else user, []), items, n)
-                for (user, is_new), items in wanted.items()
-            ]
-            for metric in per_user[0]:
-                seen, num_users = value[model, domain, segment.name, metric, n]
-                assert seen == pytest.approx(mean(values[metric] for values in per_user), abs=1e-9)
-                assert num_users == len(per_user)
-
-
-def by_user(truth: Rows) -> dict[tuple[str, bool], set[str]]:
-    items: dict[tuple[str, bool], set[str]] = {}
-    for row in truth:
-        items.setdefault((row[c.USER_ID], row[c.SEGMENT] == c.NEW), set()).add(row[c.ITEM_ID])
-    return items
-
-
-def is_of_kind(row: dict[str, Any], kind: str) -> bool:
-    known, head = row[c.IS_KNOWN_ITEM], row[c.IS_HEAD]
-    return {c.ALL: True, c.KNOWN_ITEMS: known, c.HEAD_ITEMS: known and head, c.TAIL_ITEMS: known and not head}[kind]
+def test_every_metric_equals_the_oracle(world: World) -> None:
+    expected = expected_metrics(world.lake, RUN, lists=LISTS, in_diversity=lambda user: True)
+    assert {metric.split("_")[0] for _, _, _, metric, _ in expected} >= {"recall", "click", "coverage", "diversity"}
+    assert {segment for _, _, segment, _, _ in expected} == {segment.name for segment in SEGMENTS}
+    assert differences(world.lake, RUN, expected) == []
 
 
 def test_user_metrics_hold_each_users_own_segment_at_the_guards_n(spark: SparkSession, world: World) -> None:
@@ -201,64 +177,6 @@ def test_user_metrics_hold_each_users_own_segment_at_the_guards_n(spark: SparkSe
     metrics = written(spark, world, t.METRICS).set_index([c.SEGMENT, c.N, c.MODEL, c.DOMAIN, c.METRIC])["value"]
     for key, seen in means.items():
         assert seen == pytest.approx(metrics[(c.ALL, 10, *key)], abs=1e-9)
-
-
-def test_click_metrics_equal_the_oracle(spark: SparkSession, world: World) -> None:
-    metrics = written(spark, world, t.METRICS)
-    for domain, models in DOMAINS.items():
-        for model in models:
-            labels, probabilities = pairs_of(world, c.BACKTEST, model, domain)
-            threshold = oracles.best_f1_threshold(*pairs_of(world, c.VALIDATE, model, domain))
-            rate = sum(labels) / len(labels)
-            expected = {
-                "auc": oracles.auc(labels, probabilities),
-                "log_loss": oracles.log_loss(labels, probabilities),
-                "brier": oracles.brier(labels, probabilities),
-                "ece": oracles.calibration_error(labels, probabilities),
-                **oracles.threshold_values(labels, probabilities, threshold),
-                "base_rate": rate,
-                "best_constant_log_loss": oracles.log_loss(labels, [rate] * len(labels)),
-                "best_constant_brier": oracles.brier(labels, [rate] * len(labels)),
-                "best_constant_accuracy": max(rate, 1 - rate),
-            }
-            rows = metrics[(metrics.model == model) & (metrics.domain == domain) & (metrics.n == 0)]
-            seen = {str(row.metric).removeprefix("click_"): row.value for row in rows.itertuples()}
-            assert seen == pytest.approx(expected, abs=1e-9)
-            assert set(rows.num_users) == {12}
-
-
-def pairs_of(world: World, purpose: str, model: str, domain: str) -> tuple[list[int], list[float]]:
-    rows = [
-        row for row in world.rows["pair_probabilities"]
-        if (row[c.PURPOSE], row[c.MODEL], row[c.DOMAIN]) == (purpose, model, domain)
-    ]  # fmt: skip
-    return [row[c.LABEL] for row in rows], [row[c.PROBABILITY] for row in rows]
-
-
-def test_catalogue_metrics_equal_the_oracle(spark: SparkSession, world: World) -> None:
-    metrics = written(spark, world, t.METRICS)
-    value = {(r.model, r.domain, r.metric, r.n): r.value for r in metrics[metrics.segment == c.ALL].itertuples()}
-    id_of = {row[c.ITEM_NUM]: row[c.ITEM_ID] for row in world.rows["item_features"]}
-    vectors = {id_of[row[c.ITEM_NUM]]: as_float32(row[c.VECTOR]) for row in world.rows["item_vectors"]}
-    for domain, models in DOMAINS.items():
-        popularity = {
-            id_of[row[c.ITEM_NUM]]: row[c.NUM_USERS]
-            for row in world.rows["item_popularity"]
-            if row[c.PURPOSE] == c.BACKTEST and row[c.DOMAIN] == domain
-        }
-        for model in models:
-            by_user = listed_by(world, c.BACKTEST, model, domain)
-            lists = [listed for user, listed in by_user.items() if user != c.NEW_USER_ID]
-            for n in LISTS:
-                expected = mean(oracles.novelty(listed, popularity, 8, n) for listed in lists)
-                assert value[model, domain, "novelty", n] == pytest.approx(expected, abs=1e-9)
-                assert value[model, domain, "coverage", n] == oracles.coverage(lists, popularity, n)
-            known = [d for listed in lists if (d := oracles.diversity(listed, vectors, 10)) is not None]
-            assert value[model, domain, "diversity", 10] == pytest.approx(mean(known), abs=1e-9)
-
-
-def as_float32(vector: list[float]) -> list[float]:
-    return pd.Series(vector, dtype="float32").astype(float).to_list()
 
 
 def test_intervals_hold_their_value_and_coverage_has_none(spark: SparkSession, world: World) -> None:
