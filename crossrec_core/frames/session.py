@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
@@ -40,6 +41,8 @@ def start_session(
     Workers run the Python of the driver unless PYSPARK_PYTHON says otherwise. With an empty ``master`` spark-submit
     decides. ``arrow_batch_rows`` bounds the rows of one pandas UDF batch.
     """
+    if not {"SPARK_HOME", "SPARK_CONF_DIR"} & set(os.environ):  # pip's PySpark, which has no configuration of its own
+        os.environ["SPARK_CONF_DIR"] = str(Path(__file__).parent / "spark_conf")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(name)
