@@ -84,8 +84,8 @@ def assert_same(seen: dict[str, pa.Table], expected: dict[str, pa.Table]) -> Non
     for name, rows in expected.items():
         assert seen[name].num_rows == rows.num_rows > 0
         for column in rows.column_names:
-            # Spark adds floats in the order tasks end, and a batch of another size may add features in another order: the
-            # last bit of a mean or a probability may differ, a score or a rank may not
+            # Spark adds floats in the order tasks end, and a batch of another size may add features in another order:
+            # the last bit of a mean or a probability may differ, a score or a rank may not
             if column != "score" and pa.types.is_floating(rows[column].type):
                 close = np.allclose(seen[name][column], rows[column], rtol=1e-9, atol=1e-12, equal_nan=True)
                 assert close, f"{name}.{column} differs"
