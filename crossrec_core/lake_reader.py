@@ -4,6 +4,8 @@ Local tables are read by DuckDB itself, tables of an object store through deltal
 opens its log and one footer, never its rows.
 """
 
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -90,6 +92,8 @@ def connect(
     check_lake(lake)
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
+    # what does not fit into memory spills there; DuckDB's own choice is the folder that the user stands in
+    connection.execute("SET temp_directory = ?", [f"{tempfile.gettempdir()}/crossrec-duckdb-{os.getpid()}"])
     allowed: list[str] = []
     for table in tables or tuple(t.ALL_TABLES.values()):
         is_whole = run_id is None or table in OVER_RUNS

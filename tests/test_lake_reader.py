@@ -2,6 +2,7 @@
 
 from datetime import UTC
 from pathlib import Path
+from tempfile import gettempdir
 
 import duckdb
 import pyarrow as pa
@@ -77,6 +78,12 @@ def test_sql_can_neither_write_nor_read_anything_but_tables(two_runs: Lake, tmp_
         query(connection, sql.format(file=file, folder=tmp_path))
     assert sorted(tmp_path.iterdir()) == before
     assert Path(file).read_bytes() == bytes_before
+
+
+def test_what_does_not_fit_into_memory_is_never_spilled_into_the_users_folder(two_runs: Lake) -> None:
+    with connect(two_runs) as connection:
+        spilled = connection.execute("SELECT current_setting('temp_directory')").fetchall()[0][0]
+    assert Path(spilled).parent == Path(gettempdir())
 
 
 def test_a_python_variable_is_no_table(two_runs: Lake) -> None:
