@@ -11,7 +11,7 @@ ONE = 2.0**32  # parts in a weight of 1: room for sums up to 2**31
 
 
 def to_parts(weight: Column) -> Column:
-    """A weight as whole parts. ``rint``, not ``round``: Spark rounds doubles through decimals, fifty times slower."""
+    """A weight as whole parts. ``rint``, not ``round``: Spark rounds doubles through decimals, four times slower."""
     return F.rint(weight * F.lit(ONE)).cast("bigint")
 
 
