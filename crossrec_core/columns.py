@@ -28,6 +28,7 @@ EVENT_TIME = "event_time"
 EVENT_ORDER = "event_order"
 TIE_BREAK = "tie_break"
 WEIGHT = "weight"
+RECENT_WEIGHT = "recent_weight"
 SPLIT = "split"
 CLOCK = "clock"
 

@@ -187,6 +187,9 @@ class ScoreSettings:
     candidates: str = setting(
         "seen: items of the domain's known events. listed: its catalogue too.", choices=("seen", "listed")
     )
+    recency_half_life_days: float = setting(
+        "Half-life of the popularity that fills lists (events for order-only logs).", low=1e-3
+    )
     batch_users: int = setting("Users per scored batch.", low=1)
     block_items: int = setting("Items per scored block.", low=1)
     threads_per_worker: int = setting("Torch threads of a Python worker; 0 for its share of the cores.", low=0)

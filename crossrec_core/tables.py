@@ -211,6 +211,7 @@ ITEM_POPULARITY = Table(
         Column(c.NUM_EVENTS, "bigint", "known events; 0 for listed items nobody has touched"),
         Column(c.NUM_USERS, "bigint", "distinct users behind them"),
         Column(c.WEIGHT, "double", "sum of event weights"),
+        Column(c.RECENT_WEIGHT, "double", "the same, halved for every score.recency_half_life_days of age"),
         Column(c.IS_HEAD, "boolean", "among the most popular items that make the head share of events"),
     ),
     (c.RUN_ID, c.PURPOSE, c.DOMAIN), ("prepare",),

@@ -170,7 +170,9 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
         max_len=settings.sequences.max_len,
         session_gap_minutes=settings.sequences.session_gap_minutes,
     )
-    popularity = to_popularity(known, head_share=settings.sequences.head_share)
+    popularity = to_popularity(
+        known, head_share=settings.sequences.head_share, half_life_days=settings.score.recency_half_life_days
+    )
     if settings.score.candidates == "listed":
         popularity = with_listed_items(popularity, store.read(t.ITEM_FEATURES))
     had = to_known_events(store.read(t.SPLIT_INTERACTIONS), purposes, also=[c.OUT_OF_CORE])

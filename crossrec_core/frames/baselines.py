@@ -4,13 +4,12 @@ Item-kNN and Markov are in ``transitions``.
 """
 
 from pyspark.ml.recommendation import ALS
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import Window as W
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core.frames.exact_sums import from_parts, to_parts
-from crossrec_core.frames.splits import DAY_US, EVENT_KEY
+from crossrec_core.frames.recency import decayed_weight, with_age
 
 ALS_BLOCKS = 8  # fixed: the factors depend on it, and must not depend on the cluster's size
 
@@ -23,12 +22,10 @@ def to_item_scores(item_popularity: DataFrame) -> DataFrame:
 def to_decayed_scores(known: DataFrame, item_popularity: DataFrame, *, half_life_days: float) -> DataFrame:
     """Decayed popularity: shares of event weight * 2^(-age / half_life_days); rows as ``to_item_scores``.
 
-    In a timed domain an event's age is the days between it and the domain's latest known event. An order-only log has
-    no common clock: there the age is the number of events that its user had after it in the domain.
-    Candidates without a known event score 0.
+    Ages are those of ``recency.with_age`` in the domain. Candidates without a known event score 0.
     """
-    decay = F.pow(F.lit(2.0), -F.col("age") / F.lit(half_life_days))
-    parts = _with_age(known).groupBy(c.DOMAIN, c.ITEM_NUM).agg(F.sum(to_parts(F.col(c.WEIGHT) * decay)).alias("parts"))
+    left = to_parts(decayed_weight(half_life_days=half_life_days))
+    parts = with_age(known, group=[c.DOMAIN]).groupBy(c.DOMAIN, c.ITEM_NUM).agg(F.sum(left).alias("parts"))
     candidates = item_popularity.select(c.DOMAIN, c.ITEM_NUM)
     scored = candidates.join(parts, on=[c.DOMAIN, c.ITEM_NUM], how="left")
     return _to_shares(scored.withColumn("parts", F.coalesce("parts", F.lit(0))))
@@ -60,25 +57,8 @@ def to_factors(
     return factors.select(F.col("id").cast("bigint").alias(c.ITEM_NUM), F.col("features").alias(c.VECTOR))
 
 
-def _with_age(known: DataFrame) -> DataFrame:
-    """Add the age of each event: days to the domain's latest, or the user's later events where there is order only."""
-    is_timed = F.col(c.EVENT_TIME).isNotNull()
-    timed, ordered = known.where(is_timed), known.where(~is_timed)
-    latest = timed.groupBy(c.DOMAIN).agg(F.max(c.EVENT_ORDER).alias(c.LAST_EVENT_ORDER))
-    days = (F.col(c.LAST_EVENT_ORDER) - F.col(c.EVENT_ORDER)) / F.lit(DAY_US)
-    latest_first = W.partitionBy(c.USER_NUM, c.DOMAIN).orderBy(*_descending(*EVENT_KEY, c.ITEM_NUM))
-    events_after = (F.row_number().over(latest_first) - 1).cast("double")
-    aged = timed.join(F.broadcast(latest), on=c.DOMAIN, how="inner").withColumn("age", days)
-    names = (c.DOMAIN, c.ITEM_NUM, c.WEIGHT, "age")
-    return aged.select(*names).unionByName(ordered.withColumn("age", events_after).select(*names))
-
-
 def _to_shares(scored: DataFrame) -> DataFrame:
     """Parts per domain and item -> shares that sum to 1 in each domain; 0 where nothing is known."""
     totals = scored.groupBy(c.DOMAIN).agg(F.sum("parts").alias("total"))
     share = F.when(F.col("total") > 0, F.col("parts") / F.col("total")).otherwise(0.0)
     return scored.join(F.broadcast(totals), on=c.DOMAIN, how="inner").select(c.DOMAIN, c.ITEM_NUM, share.alias(c.SCORE))
-
-
-def _descending(*names: str) -> list[Column]:
-    return [F.col(name).desc() for name in names]

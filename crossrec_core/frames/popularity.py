@@ -6,21 +6,29 @@ from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core.frames.exact_sums import exact_sum
+from crossrec_core.frames.recency import decayed_weight, with_age
 
 _GROUP = (c.PURPOSE, c.DOMAIN)
 
 
-def to_popularity(known: DataFrame, *, head_share: float) -> DataFrame:
-    """Per purpose, domain and item: known events, distinct users, weight, and whether the item is head.
+def to_popularity(known: DataFrame, *, head_share: float, half_life_days: float) -> DataFrame:
+    """Per purpose, domain and item: known events, distinct users, weight, recent weight, and whether the item is head.
+
+    The recent weight halves every ``half_life_days`` of an event's age (see ``recency.with_age``).
 
     Head are the most popular items that together make ``head_share`` of the events: items are taken by falling number
     of events, all of one number at once, until the share is reached. So items with equally many events are all head or
     all tail, and only the few distinct numbers have to be put in order.
     """
-    counts = known.groupBy(*_GROUP, c.ITEM_NUM).agg(
-        F.count(F.lit(1)).alias(c.NUM_EVENTS),
-        F.count_distinct(c.USER_NUM).alias(c.NUM_USERS),
-        exact_sum(F.col(c.WEIGHT)).alias(c.WEIGHT),
+    counts = (
+        with_age(known, group=_GROUP)
+        .groupBy(*_GROUP, c.ITEM_NUM)
+        .agg(
+            F.count(F.lit(1)).alias(c.NUM_EVENTS),
+            F.count_distinct(c.USER_NUM).alias(c.NUM_USERS),
+            exact_sum(F.col(c.WEIGHT)).alias(c.WEIGHT),
+            exact_sum(decayed_weight(half_life_days=half_life_days)).alias(c.RECENT_WEIGHT),
+        )
     )
     return counts.join(_to_head_counts(counts, head_share), on=[*_GROUP, c.NUM_EVENTS], how="inner")
 
@@ -36,6 +44,7 @@ def with_listed_items(popularity: DataFrame, item_features: DataFrame) -> DataFr
         F.coalesce(c.NUM_EVENTS, zero).alias(c.NUM_EVENTS),
         F.coalesce(c.NUM_USERS, zero).alias(c.NUM_USERS),
         F.coalesce(c.WEIGHT, F.lit(0.0)).alias(c.WEIGHT),
+        F.coalesce(c.RECENT_WEIGHT, F.lit(0.0)).alias(c.RECENT_WEIGHT),
         F.coalesce(c.IS_HEAD, F.lit(False)).alias(c.IS_HEAD),
     )
 

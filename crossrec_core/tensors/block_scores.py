@@ -35,7 +35,7 @@ class DomainCandidates:
 
     domain_num: int
     items_V: Tensor  # int64
-    popularity_V: Tensor  # float32, share of the domain's known event weight
+    popularity_V: Tensor  # float32, share of the domain's recent event weight
     fill_V: Tensor  # float32 stand-ins: the more popular the higher, ties to the lower position
 
 

@@ -24,7 +24,7 @@ class Candidates:
     """The candidate items of each domain, by domain number."""
 
     items: Mapping[int, Tensor]  # int64 [V], ascending item numbers
-    popularity: Mapping[int, Tensor]  # float32 [V], share of the domain's known event weight; sums to 1
+    popularity: Mapping[int, Tensor]  # float32 [V], share of the domain's recent event weight; sums to 1
     domains: Mapping[str, int]  # name -> domain number
     id_fingerprint: str
 
@@ -67,7 +67,7 @@ def read_candidates(lake: Lake, run_id: str, purpose: str, *, id_fingerprint: st
     items, popularity, domains = {}, {}, {}
     for name, number in read_label_nums(lake, "domain").items():
         where = {c.RUN_ID: run_id, c.PURPOSE: purpose, c.DOMAIN: name}
-        rows = read_arrow(lake, ITEM_POPULARITY, where=where, columns=[c.ITEM_NUM, c.WEIGHT])
+        rows = read_arrow(lake, ITEM_POPULARITY, where=where, columns=[c.ITEM_NUM, c.RECENT_WEIGHT])
         if rows.num_rows:
             domains[name] = number
             items[number], popularity[number] = _to_candidates(rows)
@@ -91,9 +91,9 @@ def read_label_nums(lake: Lake, kind: str) -> dict[str, int]:
 
 
 def _to_candidates(rows: pa.Table) -> tuple[Tensor, Tensor]:
-    """item_num and weight of one domain -> item numbers, ascending, and their shares of the weight."""
+    """item_num and recent_weight of one domain -> item numbers, ascending, and their shares of the weight."""
     nums_V = torch.from_numpy(rows[c.ITEM_NUM].to_numpy().astype("int64"))
-    weight_V = torch.from_numpy(rows[c.WEIGHT].to_numpy().astype("float64"))
+    weight_V = torch.from_numpy(rows[c.RECENT_WEIGHT].to_numpy().astype("float64"))
     nums_V, order_V = nums_V.sort()
     weight_V = weight_V[order_V]
     total = float(weight_V.sum())

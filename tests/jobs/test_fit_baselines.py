@@ -92,7 +92,8 @@ def _popularity(events: list[Event], purpose: str) -> list[dict[str, Any]]:
     return [
         {
             c.PURPOSE: purpose, c.DOMAIN: domain, c.ITEM_NUM: item, c.NUM_EVENTS: known.count((domain, item)),
-            c.NUM_USERS: 1, c.WEIGHT: float(known.count((domain, item))), c.IS_HEAD: False,
+            c.NUM_USERS: 1, c.WEIGHT: float(known.count((domain, item))),
+            c.RECENT_WEIGHT: float(known.count((domain, item))), c.IS_HEAD: False,
         }
         for domain, item in sorted(set(known))
     ]  # fmt: skip

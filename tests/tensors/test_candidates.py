@@ -11,7 +11,7 @@ from crossrec_core.tensors.candidates import load_candidates, read_candidates, w
 def popularity_row(item_num, weight, *, domain="thin", purpose="validate"):
     return {
         "run_id": "r1", "purpose": purpose, "domain": domain, "item_num": item_num, "num_events": 1, "num_users": 1,
-        "weight": weight, "is_head": False,
+        "weight": 1.0, "recent_weight": weight, "is_head": False,
     }  # fmt: skip
 
 
