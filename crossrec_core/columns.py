@@ -29,6 +29,7 @@ EVENT_ORDER = "event_order"
 TIE_BREAK = "tie_break"
 WEIGHT = "weight"
 RECENT_WEIGHT = "recent_weight"
+TREND_WEIGHTS = "trend_weights"
 SPLIT = "split"
 CLOCK = "clock"
 
@@ -90,6 +91,8 @@ TRUTH_SPLIT = {VALIDATE: VALID, BACKTEST: TEST}
 ALL, WARM, COLD_IN_DOMAIN, NEW = "all", "warm", "cold_in_domain", "new"
 HEAD_ITEMS, TAIL_ITEMS, KNOWN_ITEMS = "head_items", "tail_items", "known_items"
 
+# The full system: all sources of evidence, blended
+CROSSREC = "crossrec"
 # Neural models by name: what is trained on all sources, what starts from it, what never saw another domain
 PRETRAINED, TRANSFERRED, TARGET_ONLY = "pretrained", "transferred", "target_only"
 

@@ -182,6 +182,15 @@ class TrainSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BlendSettings:
+    models: list[str] = setting("Models blended into crossrec; those that were not fitted are left out; [] is off.")
+    half_lives_days: list[float] = setting("Half-lives of the popularities blended in (events for order-only logs).")
+    pool: int = setting("Best candidates of each source that the blend is fitted on.", low=10)
+    l2: float = setting("Penalty that keeps the weights alike for all users.", low=0)
+    min_users: int = setting("Validation users with a hit in the pool that a blend needs.", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreSettings:
     n: int = setting("Length of the lists.", low=1)
     candidates: str = setting(
@@ -224,6 +233,7 @@ class Settings:
     baselines: BaselinesSettings = setting("Traditional systems; a list is tried on validation.")
     model: ModelSettings = setting("The neural model.")
     train: TrainSettings = setting("How it is trained.")
+    blend: BlendSettings = setting("The model crossrec: all sources of evidence, weighed per user.")
     score: ScoreSettings = setting("Lists.")
     evaluate: EvaluateSettings = setting("Metrics and intervals.")
 

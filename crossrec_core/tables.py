@@ -212,6 +212,7 @@ ITEM_POPULARITY = Table(
         Column(c.NUM_USERS, "bigint", "distinct users behind them"),
         Column(c.WEIGHT, "double", "sum of event weights"),
         Column(c.RECENT_WEIGHT, "double", "the same, halved for every score.recency_half_life_days of age"),
+        Column(c.TREND_WEIGHTS, "array<double>", "the same for each of blend.half_lives_days"),
         Column(c.IS_HEAD, "boolean", "among the most popular items that make the head share of events"),
     ),
     (c.RUN_ID, c.PURPOSE, c.DOMAIN), ("prepare",),

@@ -47,6 +47,16 @@ class Ground:
     device: torch.device
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Labelled pairs of held-out users; all int64 [P]."""
+
+    rows_P: Tensor  # place of the user among the held-out users
+    user_nums_P: Tensor
+    item_nums_P: Tensor
+    labels_P: Tensor
+
+
 def find_purposes(lake: Lake, run_id: str) -> list[str]:
     """The purposes for which prepare made sequences, in the order validate, backtest, serve."""
     found = {file.partition_values[c.PURPOSE] for file in live_files(lake, t.SEQUENCES, where={c.RUN_ID: run_id})}
@@ -105,6 +115,20 @@ def read_held_out(settings: Settings, night: Night, domains: Mapping[str, int]) 
         events = {name: values[name] for name in SEQUENCE_COLUMNS}
         held_out[domain] = HeldOut(events, values[c.TRUTH_NUMS], values[c.USER_NUM], number, exclude_seen)
     return held_out
+
+
+def read_labelled_pairs(ground: Ground, domain: str) -> Pairs:
+    """The labelled pairs of a domain's validation users, by user and item; empty without any."""
+    users_R, order_R = ground.held_out[domain].user_nums_R.sort()
+    where = {c.RUN_ID: ground.night.run_id, c.PURPOSE: c.VALIDATE, c.DOMAIN: domain}
+    rows = read_arrow(ground.night.lake, t.LABELLED_PAIRS, where=where, columns=[c.USER_NUM, c.ITEM_NUM, c.LABEL])
+    rows = rows.sort_by([(c.USER_NUM, "ascending"), (c.ITEM_NUM, "ascending")])
+    user_P, item_P, label_P = (
+        torch.from_numpy(rows[name].to_numpy().copy()) for name in (c.USER_NUM, c.ITEM_NUM, c.LABEL)
+    )
+    places_P = torch.searchsorted(users_R, user_P).clamp(max=len(users_R) - 1)
+    kept_P = users_R[places_P] == user_P
+    return Pairs(order_R[places_P[kept_P]], user_P[kept_P], item_P[kept_P], label_P[kept_P])
 
 
 def _to_tensor(rows: pa.Table, name: str) -> Tensor:

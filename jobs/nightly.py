@@ -16,6 +16,7 @@ from crossrec_core.config import read_config
 from crossrec_core.errors import ConfigError
 from crossrec_core.ledger import StepRecord, read_steps
 from jobs import (
+    blend,
     clean,
     embed_text,
     evaluate,
@@ -49,6 +50,7 @@ STEPS: dict[str, Run] = {
     "fit_baselines": fit_baselines.run,
     "pretrain": pretrain.run,
     "finetune": finetune.run,
+    "blend": blend.run,
     "score": score.run,
     "evaluate": evaluate.run,
     "serve": serve.run,

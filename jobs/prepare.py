@@ -171,10 +171,13 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
         session_gap_minutes=settings.sequences.session_gap_minutes,
     )
     popularity = to_popularity(
-        known, head_share=settings.sequences.head_share, half_life_days=settings.score.recency_half_life_days
-    )
+        known, head_share=settings.sequences.head_share, half_life_days=settings.score.recency_half_life_days,
+        trend_half_lives_days=settings.blend.half_lives_days,
+    )  # fmt: skip
     if settings.score.candidates == "listed":
-        popularity = with_listed_items(popularity, store.read(t.ITEM_FEATURES))
+        popularity = with_listed_items(
+            popularity, store.read(t.ITEM_FEATURES), num_trends=len(settings.blend.half_lives_days)
+        )
     had = to_known_events(store.read(t.SPLIT_INTERACTIONS), purposes, also=[c.OUT_OF_CORE])
     counts = store.write(to_histories(had), t.HISTORIES)
     counts |= store.write(in_stable_files(sequences, [c.PURPOSE, c.USER_NUM, c.CLOCK], settings), t.SEQUENCES)

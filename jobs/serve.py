@@ -23,7 +23,7 @@ from crossrec_core.frames.transfer import UNTESTED_ORDER
 from crossrec_core.frames.user_frame import Target, wanted_by_everyone
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
-from jobs import finetune, fit_baselines
+from jobs import blend, finetune, fit_baselines
 from jobs.lists import read_targets, read_users, to_model, write_lists
 from jobs.steps import Night, step_command
 
@@ -78,6 +78,8 @@ def fit(settings: Settings, night: Night, spark: SparkSession, *, model: str, do
     ``train.refit_for_serve = false`` spares the neural models the training: their validated weights get the vectors of
     today's candidates. Baselines are always fitted: theirs takes seconds.
     """
+    if model == c.CROSSREC:
+        return blend.fit_for_purpose(settings, night, spark, purpose=c.SERVE, domain=domain)
     if model in (c.TRANSFERRED, c.TARGET_ONLY):
         return finetune.fit_for_purpose(settings, night, spark, purpose=c.SERVE, domain=domain, model=model)
     return fit_baselines.fit_for_purpose(settings, night, spark, purpose=c.SERVE, model=model, domain=domain)

@@ -52,6 +52,7 @@ def write_world(root: Path) -> LoadModels:
         str(root / "candidates"),
         items={d: torch.tensor(items) for d, items in ITEMS.items()},
         popularity={d: torch.tensor(list(POPULARITY[d].values())) for d in ITEMS},
+        trends={d: torch.tensor([list(POPULARITY[d].values())]) for d in ITEMS},
         domains=DOMAINS,
         id_fingerprint=FINGERPRINT,
     )

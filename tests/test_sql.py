@@ -53,7 +53,7 @@ def rows_of_night(night: date) -> Rows:
         ],
         "item_popularity": [
             {c.PURPOSE: purpose, c.DOMAIN: domain, c.ITEM_NUM: num, c.NUM_EVENTS: 1, c.NUM_USERS: 1, c.WEIGHT: 1.0,
-             c.RECENT_WEIGHT: 1.0, c.IS_HEAD: True}
+             c.RECENT_WEIGHT: 1.0, c.TREND_WEIGHTS: [1.0], c.IS_HEAD: True}
             for num, domain in DOMAIN_OF.items() for purpose in (c.BACKTEST, c.SERVE) if num != 4
         ],
         "histories": [

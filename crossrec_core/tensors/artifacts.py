@@ -4,8 +4,9 @@ V candidates by position, I item numbers up to the largest, K factors, E stored 
 leave as compact arrays batch by batch; they are sorted here, so the files do not depend on the order of rows.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,14 @@ Array = npt.NDArray[Any]
 
 def save_artifact(folder: str, about: About, tensors: Mapping[str, Tensor]) -> None:
     """Write ``weights.safetensors`` and ``model.json`` into a folder (path or URL), all or nothing."""
+    contents = {name: values.contiguous() for name, values in tensors.items()}
+    save_files(folder, about, lambda staging: save_file(contents, staging / "weights.safetensors"))
+
+
+def save_files(folder: str, about: About, write: Callable[[Path], None]) -> None:
+    """Write what ``write`` puts into a local folder, and ``model.json``, all or nothing."""
     with replace_folder(folder) as staging:
-        save_file({name: values.contiguous() for name, values in tensors.items()}, staging / "weights.safetensors")
+        write(staging)
         write_json(staging / "model.json", asdict(about))
 
 

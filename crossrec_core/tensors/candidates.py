@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -25,6 +26,7 @@ class Candidates:
 
     items: Mapping[int, Tensor]  # int64 [V], ascending item numbers
     popularity: Mapping[int, Tensor]  # float32 [V], share of the domain's recent event weight; sums to 1
+    trends: Mapping[int, Tensor]  # float32 [H, V], the same for each half-life of the blend
     domains: Mapping[str, int]  # name -> domain number
     id_fingerprint: str
 
@@ -34,12 +36,14 @@ def save_candidates(
     *,
     items: Mapping[int, Tensor],
     popularity: Mapping[int, Tensor],
+    trends: Mapping[int, Tensor],
     domains: Mapping[str, int],
     id_fingerprint: str,
 ) -> None:
     """Write ``candidates.safetensors`` and ``candidates.json`` into ``folder`` (a path or URL), all or nothing."""
     tensors = {f"items_{number}": values.contiguous() for number, values in items.items()}
     tensors |= {f"popularity_{number}": values.contiguous() for number, values in popularity.items()}
+    tensors |= {f"trends_{number}": values.contiguous() for number, values in trends.items()}
     with replace_folder(folder) as staging:
         save_file(tensors, staging / "candidates.safetensors")
         write_json(staging / "candidates.json", {"domains": dict(domains), "id_fingerprint": id_fingerprint})
@@ -54,26 +58,27 @@ def load_candidates(folder: str) -> Candidates:
     return Candidates(
         items={number: tensors[f"items_{number}"] for number in numbers},
         popularity={number: tensors[f"popularity_{number}"] for number in numbers},
+        trends={number: tensors[f"trends_{number}"] for number in numbers},
         domains=about["domains"],
         id_fingerprint=about["id_fingerprint"],
     )
 
 
 def read_candidates(lake: Lake, run_id: str, purpose: str, *, id_fingerprint: str) -> Candidates:
-    """Read the candidates of all domains from item_popularity, two columns of one domain at a time.
+    """Read the candidates of all domains from item_popularity, three columns of one domain at a time.
 
     Raises LakeError when the run has none for the purpose.
     """
-    items, popularity, domains = {}, {}, {}
+    items, popularity, trends, domains = {}, {}, {}, {}
     for name, number in read_label_nums(lake, "domain").items():
         where = {c.RUN_ID: run_id, c.PURPOSE: purpose, c.DOMAIN: name}
-        rows = read_arrow(lake, ITEM_POPULARITY, where=where, columns=[c.ITEM_NUM, c.RECENT_WEIGHT])
+        rows = read_arrow(lake, ITEM_POPULARITY, where=where, columns=[c.ITEM_NUM, c.RECENT_WEIGHT, c.TREND_WEIGHTS])
         if rows.num_rows:
             domains[name] = number
-            items[number], popularity[number] = _to_candidates(rows)
+            items[number], popularity[number], trends[number] = _to_candidates(rows)
     if not domains:
         raise LakeError(f"item_popularity: run {run_id} has no candidates for {purpose}; run jobs/prepare.py first")
-    return Candidates(items, popularity, domains, id_fingerprint)
+    return Candidates(items, popularity, trends, domains, id_fingerprint)
 
 
 def write_candidates(lake: Lake, run_id: str, purpose: str, *, id_fingerprint: str) -> Candidates:
@@ -90,12 +95,18 @@ def read_label_nums(lake: Lake, kind: str) -> dict[str, int]:
     return dict(sorted(named.items(), key=lambda entry: entry[1]))
 
 
-def _to_candidates(rows: pa.Table) -> tuple[Tensor, Tensor]:
-    """item_num and recent_weight of one domain -> item numbers, ascending, and their shares of the weight."""
+def _to_candidates(rows: pa.Table) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights of one domain's items -> item numbers, ascending, and their shares: [V], [V] and [H, V]."""
     nums_V = torch.from_numpy(rows[c.ITEM_NUM].to_numpy().astype("int64"))
-    weight_V = torch.from_numpy(rows[c.RECENT_WEIGHT].to_numpy().astype("float64"))
+    recent_V = torch.from_numpy(rows[c.RECENT_WEIGHT].to_numpy().astype("float64"))
+    flat = torch.from_numpy(pc.list_flatten(rows[c.TREND_WEIGHTS]).to_numpy().astype("float64"))
     nums_V, order_V = nums_V.sort()
-    weight_V = weight_V[order_V]
-    total = float(weight_V.sum())
-    share_V = weight_V / total if total > 0 else torch.full_like(weight_V, 1 / len(weight_V))
-    return nums_V, share_V.float()
+    trends_HV = flat.view(len(nums_V), -1)[order_V].T
+    return nums_V, _to_shares(recent_V[order_V]).float(), _to_shares(trends_HV).float()
+
+
+def _to_shares(weights: Tensor) -> Tensor:
+    """Weights [..., V] as shares that sum to 1; equal ones where nothing is known."""
+    total = weights.sum(dim=-1, keepdim=True)
+    equal = torch.full_like(weights, 1 / weights.shape[-1])
+    return torch.where(total > 0, weights / total.clamp(min=torch.finfo(weights.dtype).tiny), equal)

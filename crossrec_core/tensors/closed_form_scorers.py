@@ -25,7 +25,12 @@ def load_item_scores(folder: Path, settings: dict[str, Any], candidates: DomainC
     def score(users: UserBatch) -> BlockScores:
         num_users = len(users.items_BL)
         is_personal_B = torch.zeros(num_users, dtype=torch.bool)
-        return BlockScores(lambda lo, hi: scores_V[lo:hi].repeat(num_users, 1), is_personal_B, None)
+        return BlockScores(
+            block=lambda lo, hi: scores_V[lo:hi].repeat(num_users, 1),
+            at=lambda rows_P, positions_P: scores_V[positions_P],
+            is_personal_B=is_personal_B,
+            probability=None,
+        )
 
     return score
 
@@ -55,7 +60,11 @@ def load_transitions(folder: Path, settings: dict[str, Any], candidates: DomainC
             part_BV = scores_BV[:, lo:hi]
             return torch.where(part_BV > 0, part_BV, candidates.fill_V[lo:hi])
 
-        return BlockScores(block, is_personal_B, None)
+        def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
+            part_P = scores_BV[rows_P, positions_P]
+            return torch.where(part_P > 0, part_P, candidates.fill_V[positions_P])
+
+        return BlockScores(block, at, is_personal_B, None)
 
     return score
 
@@ -80,6 +89,10 @@ def load_factors(folder: Path, settings: dict[str, Any], candidates: DomainCandi
             scores_BV = (padded_BK @ weights["vectors_VK"][lo:hi].T)[: len(users_BK)]
             return with_fill(scores_BV, is_personal_B, candidates.fill_V[lo:hi])
 
-        return BlockScores(block, is_personal_B, None)
+        def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
+            dot_P = (users_BK[rows_P] * weights["vectors_VK"][positions_P]).sum(dim=1)
+            return torch.where(is_personal_B[rows_P], dot_P, candidates.fill_V[positions_P])
+
+        return BlockScores(block, at, is_personal_B, None)
 
     return score

@@ -24,8 +24,8 @@ def mean_list_ndcg(
     num_users = len(held_out.truth_RT)
     total = 0.0
     for start in range(0, num_users, batch_size):
-        users, seen = _to_users(held_out, start, start + batch_size)
-        positions = find_positions(candidates.items_V, seen)
+        users = to_users(held_out, start, start + batch_size)
+        positions = find_positions(candidates.items_V, users.seen[held_out.domain_num])
         top_BN, _ = top_n(
             score(users).block, num_candidates=len(candidates.items_V), n=n, seen_rows=positions.rows_S,
             seen_positions=positions.values_S, block_items=BLOCK_ITEMS,
@@ -35,16 +35,16 @@ def mean_list_ndcg(
     return total / max(num_users, 1)
 
 
-def _to_users(held_out: HeldOut, start: int, stop: int) -> tuple[UserBatch, Ragged]:
-    """Rows start..stop as a batch, and the item numbers that their lists must not hold."""
+def to_users(held_out: HeldOut, start: int, stop: int) -> UserBatch:
+    """Rows start..stop as a batch; ``seen`` of the domain holds what their lists must not."""
     columns = {name: values[start:stop] for name, values in held_out.columns.items()}
     items_BL = columns["item_nums"]
     rows_S, places_S = torch.nonzero(items_BL, as_tuple=True)
     seen = Ragged(rows_S, items_BL[rows_S, places_S])
     if not held_out.exclude_seen:
         seen = Ragged(rows_S[:0], rows_S[:0])
-    users = UserBatch(
+    return UserBatch(
         user_ids_B=np.array([""] * len(items_BL), dtype=object), items_BL=items_BL, domains_BL=columns["domain_nums"],
-        actions_BL=columns["action_nums"], gaps_BL=columns["gap_buckets"], seen={}, wanted_B={},
+        actions_BL=columns["action_nums"], gaps_BL=columns["gap_buckets"], seen={held_out.domain_num: seen},
+        wanted_B={},
     )  # fmt: skip
-    return users, seen

@@ -39,15 +39,19 @@ def load_neural(folder: Path, settings: dict[str, Any], candidates: DomainCandid
             scores_BV = (padded_BD @ vectors_VD[lo:hi].T)[: len(queries_BD)]
             return with_fill(scores_BV, has_events_B, candidates.fill_V[lo:hi])
 
+        def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
+            dot_P = (queries_BD[rows_P] * vectors_VD[positions_P]).sum(dim=1)
+            return torch.where(has_events_B[rows_P], dot_P, candidates.fill_V[positions_P])
+
         if checkpoint.ranker is None:
-            return BlockScores(block, has_events_B, None)
+            return BlockScores(block, at, has_events_B, None)
         ranker = checkpoint.ranker
 
         def pair_probability(rows_P: Tensor, positions_P: Tensor) -> Tensor:
             phi_PF = _features(events, queries_BD, vectors_VD, candidates, rows_P, positions_P)
             return probability(ranker, phi_PF)
 
-        return BlockScores(block, has_events_B, pair_probability)
+        return BlockScores(block, at, has_events_B, pair_probability)
 
     return score
 

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from crossrec_core.errors import CheckpointError
+from crossrec_core.tensors.blend_scorer import blend_scorer, load_blend
 from crossrec_core.tensors.block_scores import BlockScorer, DomainCandidates, candidates_of
 from crossrec_core.tensors.candidates import Candidates, load_candidates
 from crossrec_core.tensors.closed_form_scorers import load_factors, load_item_scores, load_transitions
 from crossrec_core.tensors.folders import open_folder, read_json
 from crossrec_core.tensors.neural_scorer import load_neural
 from crossrec_core.tensors.ranked_lists import LoadedModel, score_pairs, score_users
+from crossrec_core.tensors.ranker import load_ranker
+from crossrec_core.tensors.sources import Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +35,9 @@ LOADERS: dict[str, LoadKind] = {
     "factors": load_factors,
     "neural": load_neural,
 }
+BLEND = "blend"
+# As a source a model says what it knows itself: popularity has a voice of its own
+AS_SOURCE = {"popularity_share": 0.0}
 
 
 @dataclass(frozen=True)
@@ -91,19 +97,49 @@ def load_models(load: LoadModels) -> tuple[LoadedModel, ...]:
     return tuple(_load_model(model, candidates, by_domain) for model in load.models)
 
 
+def load_source(folder: str, name: str, candidates: DomainCandidates, id_fingerprint: str) -> Source:
+    """A model of the same run, purpose and domain as the blend at ``folder``, as one of its sources.
+
+    Raises:
+        CheckpointError: its folder is missing, broken, of an unknown kind or made for other ids.
+    """
+    with open_folder(sibling(folder, name)) as local:
+        about = _read_about(local, sibling(folder, name), id_fingerprint)
+        kind = about["kind"]
+        score = LOADERS[kind](local, {**about["settings"], **AS_SOURCE}, candidates)
+    return Source(name, score, is_logit=kind == "neural", counts_mass=kind == "transitions")
+
+
+def sibling(folder: str, name: str) -> str:
+    """The folder of another model of the same run, purpose and domain: what ``lake.model_location`` makes."""
+    purpose, _, domain = folder.rstrip("/").rsplit("/", 2)
+    return f"{purpose}/{name}/{domain}"
+
+
 def _load_model(model: ModelFolder, candidates: Candidates, by_domain: dict[int, DomainCandidates]) -> LoadedModel:
     with open_folder(model.folder) as folder:
-        about = read_json(folder / "model.json")
-        if about["id_fingerprint"] != candidates.id_fingerprint:
-            raise CheckpointError(
-                f"{model.folder}: made for item table {about['id_fingerprint'][:8]}, the candidates are of "
-                f"{candidates.id_fingerprint[:8]}; fit the model again (jobs/fit_baselines.py or jobs/finetune.py)"
-            )
-        if about["kind"] not in LOADERS:
-            raise CheckpointError(
-                f"{model.folder}: kind {about['kind']!r}; expected one of {', '.join(LOADERS)}; "
-                "score with the release that made it"
-            )
+        about = _read_about(folder, model.folder, candidates.id_fingerprint)
         domain = by_domain[about["domain_num"]]
-        score = LOADERS[about["kind"]](folder, about["settings"], domain)
+        if about["kind"] == BLEND:
+            names = about["settings"]["sources"]
+            sources = [load_source(model.folder, name, domain, candidates.id_fingerprint) for name in names]
+            score = blend_scorer(sources, load_blend(folder), load_ranker(folder), domain)
+        else:
+            score = LOADERS[about["kind"]](folder, about["settings"], domain)
     return LoadedModel(model.model_index, domain, score)
+
+
+def _read_about(local: Path, folder: str, id_fingerprint: str) -> dict[str, Any]:
+    """model.json, refused if it is of other ids or of a kind that this release does not know."""
+    about: dict[str, Any] = read_json(local / "model.json")
+    if about["id_fingerprint"] != id_fingerprint:
+        raise CheckpointError(
+            f"{folder}: made for item table {about['id_fingerprint'][:8]}, the candidates are of "
+            f"{id_fingerprint[:8]}; fit the model again (jobs/fit_baselines.py or jobs/finetune.py)"
+        )
+    kinds = (*LOADERS, BLEND)
+    if about["kind"] not in kinds:
+        raise CheckpointError(
+            f"{folder}: kind {about['kind']!r}; expected one of {', '.join(kinds)}; score with the release that made it"
+        )
+    return about

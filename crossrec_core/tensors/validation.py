@@ -4,7 +4,7 @@ R rows, B batch, L length, T truth items (0-padded), V candidates, N list length
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -63,3 +63,11 @@ def ndcg(top_BN: Tensor, truth_BT: Tensor, *, n: int) -> Tensor:
     num_truth_B = (truth_BT != 0).sum(dim=1).clamp(max=n)
     ideal_B = torch.cat((discounts_N.new_zeros(1), discounts_N.cumsum(0)))[num_truth_B]
     return gains_B / ideal_B.clamp(min=1e-9)
+
+
+def take_held_out(held_out: HeldOut, rows_R: Tensor) -> HeldOut:
+    """Some of the held-out users (bool or places)."""
+    columns = {name: values[rows_R] for name, values in held_out.columns.items()}
+    return replace(
+        held_out, columns=columns, truth_RT=held_out.truth_RT[rows_R], user_nums_R=held_out.user_nums_R[rows_R]
+    )

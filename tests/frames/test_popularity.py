@@ -7,12 +7,16 @@ from tests.frames.made_events import make_events, rows_of
 pytestmark = pytest.mark.spark
 COUNTS = ("item_num", "num_events", "num_users", "weight", "is_head")
 DAY_S = 86_400
+HALF_LIVES = {"half_life_days": 30.0, "trend_half_lives_days": [7.0]}
 
 
 def popularity_of(spark, counts, *, head_share=0.5):
     rows = [(user % 3, "a", item, 1, "train") for item, count in counts.items() for user in range(count)]
     return to_popularity(
-        to_known_events(make_events(spark, rows), ["validate"]), head_share=head_share, half_life_days=30.0
+        to_known_events(make_events(spark, rows), ["validate"]),
+        head_share=head_share,
+        half_life_days=30.0,
+        trend_half_lives_days=[7.0],
     )
 
 
@@ -32,14 +36,14 @@ def test_head_takes_items_by_count_until_the_share_is_reached(spark, head_share,
 def test_each_purpose_counts_what_it_may_know(spark):
     events = make_events(spark, [(1, "a", 1, 1, "train"), (1, "a", 1, 2, "valid"), (1, "a", 2, 3, "test")])
     known = to_known_events(events, ["validate", "backtest", "serve"])
-    assert rows_of(to_popularity(known, head_share=0.5, half_life_days=30.0), "purpose", "item_num", "num_events") == [
+    assert rows_of(to_popularity(known, head_share=0.5, **HALF_LIVES), "purpose", "item_num", "num_events") == [
         ("backtest", 1, 2), ("serve", 1, 2), ("serve", 2, 1), ("validate", 1, 1),
     ]  # fmt: skip
 
 
 def test_listed_items_become_candidates_without_events(spark):
     listed = spark.createDataFrame([("a", 1), ("a", 9)], "domain string, item_num bigint")
-    found = rows_of(with_listed_items(popularity_of(spark, {1: 2}), listed), "purpose", *COUNTS)
+    found = rows_of(with_listed_items(popularity_of(spark, {1: 2}), listed, num_trends=1), "purpose", *COUNTS)
     assert found == [("validate", 1, 2, 2, 2.0, True), ("validate", 9, 0, 0, 0.0, False)]
 
 
@@ -47,5 +51,7 @@ def test_recent_weight_halves_with_age_and_knows_nothing_of_later_purposes(spark
     rows = [(1, "a", 1, 0, "train"), (2, "a", 1, 10 * DAY_S, "train"), (3, "a", 2, 20 * DAY_S, "train"),
             (3, "a", 2, 90 * DAY_S, "test"), (4, "b", 3, 50 * DAY_S, "train")]  # fmt: skip
     known = to_known_events(make_events(spark, rows), ["backtest"])
-    popularity = to_popularity(known, head_share=0.5, half_life_days=10.0)
-    assert rows_of(popularity, "item_num", "recent_weight") == [(1, 0.25 + 0.5), (2, 1.0), (3, 1.0)]
+    popularity = to_popularity(known, head_share=0.5, half_life_days=10.0, trend_half_lives_days=[5.0, 20.0])
+    assert rows_of(popularity, "item_num", "recent_weight", "trend_weights") == [
+        (1, 0.25 + 0.5, [0.0625 + 0.25, pytest.approx(0.5 + 0.5**0.5)]), (2, 1.0, [1.0, 1.0]), (3, 1.0, [1.0, 1.0]),
+    ]  # fmt: skip

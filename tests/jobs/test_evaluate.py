@@ -83,7 +83,7 @@ def random_rows(random: Random) -> dict[str, Rows]:
         rows["truth"] += random_truth(random, keys, users, items[domain])
         rows["item_popularity"] += [
             {**keys, c.ITEM_NUM: number_of(item), c.NUM_EVENTS: 9, c.NUM_USERS: random.randrange(7), c.WEIGHT: 1.0,
-             c.RECENT_WEIGHT: 1.0, c.IS_HEAD: False}
+             c.RECENT_WEIGHT: 1.0, c.TREND_WEIGHTS: [1.0], c.IS_HEAD: False}
             for item in items[domain]
         ]  # fmt: skip
         rows["histories"] += [

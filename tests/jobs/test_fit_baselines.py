@@ -93,7 +93,7 @@ def _popularity(events: list[Event], purpose: str) -> list[dict[str, Any]]:
         {
             c.PURPOSE: purpose, c.DOMAIN: domain, c.ITEM_NUM: item, c.NUM_EVENTS: known.count((domain, item)),
             c.NUM_USERS: 1, c.WEIGHT: float(known.count((domain, item))),
-            c.RECENT_WEIGHT: float(known.count((domain, item))), c.IS_HEAD: False,
+            c.RECENT_WEIGHT: float(known.count((domain, item))), c.TREND_WEIGHTS: [1.0], c.IS_HEAD: False,
         }
         for domain, item in sorted(set(known))
     ]  # fmt: skip

@@ -87,11 +87,12 @@ def test_transfer_finds_the_right_kind_for_cold_users(finished_night: FinishedNi
     assert share_of_right_kind("popularity") <= 0.7
 
 
-def test_warm_users_get_the_item_that_nobody_let_them_touch(finished_night: FinishedNight) -> None:
+@pytest.mark.parametrize("model", [c.TRANSFERRED, c.CROSSREC])
+def test_warm_users_get_the_item_that_nobody_let_them_touch(finished_night: FinishedNight, model: str) -> None:
     lists = lists_of(finished_night, c.BACKTEST)
     warm = [user for user in finished_night.world.users if user not in finished_night.world.cold_users]
     answers = finished_night.world.answers[FILMS]
-    hits = [bool(answers[user] & set(lists["transferred", FILMS, user][:1])) for user in warm]
+    hits = [bool(answers[user] & set(lists[model, FILMS, user][:1])) for user in warm]
     assert sum(hits) / len(hits) >= 0.8
 
 

@@ -65,7 +65,7 @@ def write_world(lake):
     write_rows(lake, t.SEQUENCES, [sequence_row(user, p) for p in purposes for user in users], append=True)
     write_rows(lake, t.ITEM_POPULARITY, [
         {c.RUN_ID: "r1", c.PURPOSE: purpose, c.DOMAIN: name, c.ITEM_NUM: item, c.NUM_EVENTS: 5, c.NUM_USERS: 5,
-         c.WEIGHT: 5.0, c.RECENT_WEIGHT: 5.0, c.IS_HEAD: False}
+         c.WEIGHT: 5.0, c.RECENT_WEIGHT: 5.0, c.TREND_WEIGHTS: [1.0], c.IS_HEAD: False}
         for purpose in purposes for name, number in DOMAINS.items() for item in range(10 * number - 9, 10 * number + 1)
     ], append=True)  # fmt: skip
     held_out, pairs = [], []

@@ -11,7 +11,8 @@ from crossrec_core.tensors.candidates import load_candidates, read_candidates, w
 def popularity_row(item_num, weight, *, domain="thin", purpose="validate"):
     return {
         "run_id": "r1", "purpose": purpose, "domain": domain, "item_num": item_num, "num_events": 1, "num_users": 1,
-        "weight": 1.0, "recent_weight": weight, "is_head": False,
+        "weight": 1.0, "recent_weight": weight,
+        "trend_weights": [weight, 1.0], "is_head": False,
     }  # fmt: skip
 
 
@@ -32,6 +33,7 @@ def test_candidates_ascend_and_their_shares_sum_to_one(lake):
     assert found.items[2].tolist() == [4, 9]
     assert found.popularity[2].tolist() == [0.75, 0.25]
     assert found.popularity[1].tolist() == [1.0]
+    assert found.trends[2].tolist() == [[0.75, 0.25], [0.5, 0.5]]
 
 
 def test_the_artifact_holds_what_was_read(lake):
@@ -41,6 +43,7 @@ def test_the_artifact_holds_what_was_read(lake):
     assert loaded.id_fingerprint == "abc"
     assert torch.equal(loaded.items[2], written.items[2])
     assert torch.equal(loaded.popularity[2], written.popularity[2])
+    assert torch.equal(loaded.trends[2], written.trends[2])
 
 
 def test_a_purpose_without_candidates_is_one_line(lake):

@@ -11,13 +11,20 @@ from crossrec_core.tensors.list_validation import mean_list_ndcg
 from crossrec_core.tensors.user_batch import UserBatch
 from crossrec_core.tensors.validation import HeldOut
 
-CANDIDATES = DomainCandidates(1, torch.tensor([2, 4, 6, 8]), torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.zeros(4))
+CANDIDATES = DomainCandidates(
+    1, torch.tensor([2, 4, 6, 8]), torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.zeros(4), torch.zeros(0, 4)
+)
 
 
 def scorer(scores_V: Tensor) -> object:
     def score(users: UserBatch) -> BlockScores:
         scores_BV = scores_V.repeat(len(users.items_BL), 1)
-        return BlockScores(lambda lo, hi: scores_BV[:, lo:hi].clone(), torch.ones(len(scores_BV), dtype=bool), None)
+        return BlockScores(
+            block=lambda lo, hi: scores_BV[:, lo:hi].clone(),
+            at=lambda rows_P, positions_P: scores_BV[rows_P, positions_P],
+            is_personal_B=torch.ones(len(scores_BV), dtype=bool),
+            probability=None,
+        )
 
     return score
 

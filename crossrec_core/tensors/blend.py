@@ -1,0 +1,103 @@
+"""What every source of evidence says about a user's candidates in, one score out; and how the weights are fitted.
+
+    score(u, c) = sum_j w_j(u) phi_j(u, c),    w(u) = W . features(u)
+
+phi holds the log probability that each source gives to the candidate, which makes it a product of experts (Hinton
+2002), and the reciprocal rank by each popularity (Cormack et al. 2009), which lets what everyone buys this week lead
+whatever its share. Weights that depend on the user are the gate: how much history there is, whether it is of the
+domain, how much the counted transitions know.
+
+B or R users, M candidates of a pool, J features of a candidate, F = NUM_FEATURES of a user.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crossrec_core.tensors.user_batch import UserBatch
+
+NUM_FEATURES = 6
+MASKED = -1e9  # stands in for -inf, which would turn gradients into NaN
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Fitted weights, and the moments of what they were fitted on; all float64."""
+
+    weights_JF: Tensor
+    mean_J: Tensor
+    scale_J: Tensor
+    mean_F: Tensor
+    scale_F: Tensor
+
+
+def user_features(users: UserBatch, mass_B: Tensor, *, domain_num: int) -> Tensor:
+    """What the weights may depend on, float64 [B, NUM_FEATURES].
+
+    log(1 + events), log(1 + events in the domain), whether the latest event is of the domain, whether none is,
+    log(1 + ``mass_B``) (how much evidence the counted transitions have), and 1.
+    """
+    is_own_BL = users.domains_BL == domain_num
+    num_events_B = (users.items_BL != 0).sum(dim=1)
+    num_own_B = is_own_BL.sum(dim=1)
+    last_B = (num_events_B - 1).clamp(min=0)
+    features = (
+        num_events_B.double().log1p(),
+        num_own_B.double().log1p(),
+        is_own_BL[torch.arange(len(last_B)), last_B].double(),
+        (num_own_B == 0).double(),
+        mass_B.double().log1p(),
+        torch.ones(len(last_B), dtype=torch.float64),
+    )
+    return torch.stack(features, dim=1)
+
+
+def user_weights(blend: Blend, features_BF: Tensor) -> Tensor:
+    """The weight of each phi for each user, float32 [B, J], scaled so that it multiplies phi as it comes.
+
+    What is left out, the mean of phi, moves all of a user's candidates alike.
+    """
+    x_BF = (features_BF - blend.mean_F) / blend.scale_F
+    return (x_BF @ blend.weights_JF.T / blend.scale_J).float()
+
+
+def fit_blend(phi_RMJ: Tensor, is_valid_RM: Tensor, is_truth_RM: Tensor, features_RF: Tensor, *, l2: float) -> Blend:
+    """Fit W by the listwise cross-entropy of the truth within each user's pool (ListNet, Cao et al. 2007).
+
+    Only users with a truth item in their pool teach; each counts alike. ``l2`` is the penalty l2/2 |W|^2 beside the
+    summed loss, intercepts apart: with few users the weights are the same for all. Deterministic.
+
+    Args:
+        phi_RMJ: float32, 0 where ``is_valid_RM`` is false (padding of a pool).
+        is_truth_RM: which candidates of the pool are held-out items.
+        features_RF: float64, the last one constant 1.
+    """
+    taught_R = is_truth_RM.any(dim=1)
+    mean_J, scale_J = _moments(phi_RMJ[is_valid_RM].double())
+    mean_F, scale_F = _moments(features_RF)
+    mean_F[-1] = 0
+    phi_RMJ = ((phi_RMJ[taught_R] - mean_J) / scale_J).float()
+    x_RF = ((features_RF - mean_F) / scale_F)[taught_R].float()
+    absent_RM = ~is_valid_RM[taught_R]
+    share_RM = is_truth_RM[taught_R] / is_truth_RM[taught_R].sum(dim=1, keepdim=True)
+    penalty_F = torch.full((len(mean_F),), l2)
+    penalty_F[-1] = 1e-2
+    weights_JF = torch.zeros(len(mean_J), len(mean_F), requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights_JF], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        scores_RM = torch.einsum("rmj,rj->rm", phi_RMJ, x_RF @ weights_JF.T).masked_fill(absent_RM, MASKED)
+        value = (-(scores_RM.log_softmax(dim=1) * share_RM).sum() + (penalty_F * weights_JF**2).sum() / 2) / len(x_RF)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return Blend(weights_JF.detach().double(), mean_J, scale_J, mean_F, scale_F)
+
+
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column; 1 for a constant one."""
+    scale = values.std(dim=0, correction=0)
+    return values.mean(dim=0), torch.where(scale > 1e-9, scale, torch.ones_like(scale))

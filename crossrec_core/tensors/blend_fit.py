@@ -1,0 +1,95 @@
+"""Sources and held-out users in, a fitted blend and its click probability out.
+
+R held-out users, M places of a pool, J features of a candidate, F of a user, T truth items, P labelled pairs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from crossrec_core.tensors.blend import Blend, fit_blend, user_weights
+from crossrec_core.tensors.blend_scorer import blend_features, blend_scorer, draw_pool
+from crossrec_core.tensors.block_scores import DomainCandidates
+from crossrec_core.tensors.list_validation import mean_list_ndcg, to_users
+from crossrec_core.tensors.ranker import half_of
+from crossrec_core.tensors.sources import Source, gather_evidence, trend_phi
+from crossrec_core.tensors.validation import HeldOut, take_held_out
+
+BATCH_USERS = 256
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """The pools of all held-out users with what is known of each candidate."""
+
+    phi_RMJ: Tensor  # float32
+    is_valid_RM: Tensor  # bool
+    is_truth_RM: Tensor  # bool
+    features_RF: Tensor  # float64
+
+
+def pool_held_out(sources: Sequence[Source], held_out: HeldOut, candidates: DomainCandidates, *, size: int) -> Pooled:
+    """Draw the pool of every held-out user: memory for R x M x J numbers."""
+    trend_phi_JV = trend_phi(candidates.trends_HV)
+    parts = []
+    for start in range(0, len(held_out.truth_RT), BATCH_USERS):
+        users = to_users(held_out, start, start + BATCH_USERS)
+        evidence = gather_evidence(sources, users, candidates, trend_phi_JV)
+        pool = draw_pool(evidence, users, candidates, size=size)
+        rows_P, places_P = torch.nonzero(pool.is_valid_BM, as_tuple=True)
+        positions_P = pool.positions_BM[rows_P, places_P]
+        phi_BMJ = torch.zeros(*pool.is_valid_BM.shape, len(sources) + len(trend_phi_JV))
+        phi_BMJ[rows_P, places_P] = evidence.at(rows_P, positions_P)
+        truth_BT = held_out.truth_RT[start : start + BATCH_USERS]
+        items_BM = torch.where(pool.is_valid_BM, candidates.items_V[pool.positions_BM], -1)
+        is_truth_BM = (items_BM[:, :, None] == truth_BT[:, None, :]).any(dim=2)
+        parts.append((phi_BMJ, pool.is_valid_BM, is_truth_BM, evidence.features_BF))
+    return Pooled(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def fit_pooled(pooled: Pooled, rows_R: Tensor, *, l2: float) -> Blend:
+    """Fit a blend on some of the held-out users (bool)."""
+    return fit_blend(
+        pooled.phi_RMJ[rows_R], pooled.is_valid_RM[rows_R], pooled.is_truth_RM[rows_R], pooled.features_RF[rows_R],
+        l2=l2,
+    )  # fmt: skip
+
+
+def cross_fitted_ndcg(
+    pooled: Pooled, sources: Sequence[Source], held_out: HeldOut, candidates: DomainCandidates, *, l2: float
+) -> float:
+    """Mean NDCG@10 of each half of the users (by hash) under the blend fitted on the other half.
+
+    What the blend of all users reaches on the same users would flatter it.
+    """
+    second_R = half_of(held_out.user_nums_R) == 1
+    total = 0.0
+    for judged_R in (second_R, ~second_R):
+        if not bool(judged_R.any()) or not bool(pooled.is_truth_RM[~judged_R].any()):
+            continue
+        scorer = blend_scorer(sources, fit_pooled(pooled, ~judged_R, l2=l2), None, candidates)
+        own = take_held_out(held_out, judged_R)
+        total += mean_list_ndcg(scorer, own, candidates) * len(own.truth_RT)
+    return total / max(len(held_out.truth_RT), 1)
+
+
+def pair_features(
+    sources: Sequence[Source], blend: Blend, held_out: HeldOut, candidates: DomainCandidates, rows_P: Tensor,
+    items_P: Tensor,
+) -> Tensor:  # fmt: skip
+    """phi(u,c) of labelled pairs of held-out users (rows ascend), float64 [P', 1 + J + F].
+
+    ``items_P`` are item numbers of candidates.
+    """
+    trend_phi_JV = trend_phi(candidates.trends_HV)
+    parts = []
+    for start in range(0, len(held_out.truth_RT), BATCH_USERS):
+        users = to_users(held_out, start, start + BATCH_USERS)
+        evidence = gather_evidence(sources, users, candidates, trend_phi_JV)
+        is_here_P = (rows_P >= start) & (rows_P < start + BATCH_USERS)
+        positions_P = torch.searchsorted(candidates.items_V, items_P[is_here_P].contiguous())
+        weights_BJ = user_weights(blend, evidence.features_BF)
+        parts.append(blend_features(evidence, weights_BJ, rows_P[is_here_P] - start, positions_P))
+    return torch.cat(parts)

@@ -1,0 +1,153 @@
+"""Fitted models in; for every target domain the full system ``crossrec`` out: all sources of evidence, blended.
+
+The weights are fitted on the validation users with the validate models, and go with the models of all purposes.
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import typer
+from pyspark.sql import SparkSession
+
+from crossrec_core import columns as c
+from crossrec_core import tables as t
+from crossrec_core.delta import write_rows
+from crossrec_core.lake import model_location
+from crossrec_core.settings import Settings
+from crossrec_core.tensors.artifacts import save_files
+from crossrec_core.tensors.batches import is_candidate
+from crossrec_core.tensors.blend import Blend
+from crossrec_core.tensors.blend_fit import cross_fitted_ndcg, fit_pooled, pair_features, pool_held_out
+from crossrec_core.tensors.blend_scorer import load_blend, save_blend
+from crossrec_core.tensors.block_scores import candidates_of
+from crossrec_core.tensors.checkpoint import About, load_about
+from crossrec_core.tensors.folders import has_file, open_folder
+from crossrec_core.tensors.ranker import Ranker, fit_ranker, load_ranker, save_ranker
+from crossrec_core.tensors.scorer import BLEND, load_source
+from crossrec_core.tensors.sources import Source
+from jobs import finetune, fit_baselines
+from jobs.ground import Ground, read_ground, read_labelled_pairs
+from jobs.pretrain import purposes_to_fit
+from jobs.steps import Night, step_command
+
+
+@dataclass(frozen=True)
+class Blended:
+    """What is fitted at validate and used elsewhere."""
+
+    sources: tuple[str, ...]
+    blend: Blend
+    ranker: Ranker | None
+    valid_ndcg: float
+
+
+def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
+    """Blend the fitted models of each target domain into crossrec."""
+    num_models = 0
+    for purpose in purposes_to_fit(night):
+        ground = read_ground(settings, night, spark, purpose)
+        rows = []
+        for domain in (name for name in settings.targets if name in ground.candidates.domains):
+            started = time.monotonic()
+            fitted = _fit(settings, ground, domain) if purpose == c.VALIDATE else read_blended(night, domain)
+            if fitted is not None:
+                rows.append(_save(ground, domain, fitted, time.monotonic() - started))
+        replaced = {c.RUN_ID: night.run_id, c.PURPOSE: purpose, c.MODEL: c.CROSSREC}
+        num_models += write_rows(night.lake, t.MODELS, rows, replace=replaced)
+    return {"models": num_models}
+
+
+def fit_for_purpose(
+    settings: Settings, night: Night, spark: SparkSession, *, purpose: str, domain: str
+) -> dict[str, Any]:
+    """Fit every source for a purpose, and blend them with the weights found at validate; returns the ``models`` row."""
+    fitted = read_blended(night, domain)
+    assert fitted is not None, "a model that was not validated is never chosen"
+    started = time.monotonic()
+    for name in fitted.sources:
+        if name in settings.baselines.models:
+            fit_baselines.fit_for_purpose(settings, night, spark, purpose=purpose, model=name, domain=domain)
+        else:
+            finetune.fit_for_purpose(settings, night, spark, purpose=purpose, domain=domain, model=name)
+    ground = read_ground(settings, night, spark, purpose)
+    return _save(ground, domain, fitted, time.monotonic() - started)
+
+
+def read_blended(night: Night, domain: str) -> Blended | None:
+    """What was fitted at validate for a domain, if anything was."""
+    path = night.lake.at(model_location(night.run_id, c.VALIDATE, c.CROSSREC, domain))
+    if not has_file(path, "model.json"):
+        return None
+    about = load_about(path).settings
+    with open_folder(path) as folder:
+        return Blended(tuple(about["sources"]), load_blend(folder), load_ranker(folder), about["valid_ndcg"])
+
+
+def _fit(settings: Settings, ground: Ground, domain: str) -> Blended | None:
+    """Fit the weights on a domain's validation users; None where too few of them have a hit to learn from."""
+    held_out, rules = ground.held_out.get(domain), settings.blend
+    sources = _read_sources(settings, ground, domain)
+    if held_out is None or not sources:
+        return None
+    candidates = candidates_of(ground.candidates, held_out.domain_num)
+    pooled = pool_held_out(sources, held_out, candidates, size=rules.pool)
+    if int(pooled.is_truth_RM.any(dim=1).sum()) < rules.min_users:
+        return None
+    blend = fit_pooled(pooled, torch.ones(len(held_out.truth_RT), dtype=torch.bool), l2=rules.l2)
+    ndcg = cross_fitted_ndcg(pooled, sources, held_out, candidates, l2=rules.l2)
+    pairs = read_labelled_pairs(ground, domain)
+    kept_P = is_candidate(pairs.item_nums_P, candidates.items_V)
+    by_row_P = pairs.rows_P[kept_P].argsort(stable=True)
+    ranker = None
+    if bool(kept_P.any()):
+        rows_P, items_P = pairs.rows_P[kept_P][by_row_P], pairs.item_nums_P[kept_P][by_row_P]
+        phi_PF = pair_features(sources, blend, held_out, candidates, rows_P, items_P)
+        ranker = fit_ranker(phi_PF, pairs.labels_P[kept_P][by_row_P], pairs.user_nums_P[kept_P][by_row_P])
+    return Blended(tuple(source.name for source in sources), blend, ranker, ndcg)
+
+
+def _read_sources(settings: Settings, ground: Ground, domain: str) -> list[Source]:
+    """The settings' models that this run has fitted for the domain."""
+    lake, run_id = ground.night.lake, ground.night.run_id
+    folder = lake.at(model_location(run_id, ground.purpose, c.CROSSREC, domain))
+    candidates = candidates_of(ground.candidates, ground.candidates.domains[domain])
+    return [
+        load_source(folder, name, candidates, ground.candidates.id_fingerprint)
+        for name in settings.blend.models
+        if has_file(lake.at(model_location(run_id, ground.purpose, name, domain)), "model.json")
+    ]
+
+
+def _save(ground: Ground, domain: str, fitted: Blended, seconds: float) -> dict[str, Any]:
+    """Write the artifact of a purpose; returns its row of the models table."""
+    run_id, number = ground.night.run_id, ground.candidates.domains[domain]
+    location = model_location(run_id, ground.purpose, c.CROSSREC, domain)
+    settings: Mapping[str, Any] = {"sources": list(fitted.sources), "valid_ndcg": fitted.valid_ndcg}
+    about = About(BLEND, c.CROSSREC, domain, number, ground.candidates.id_fingerprint, settings)
+
+    def write(folder: Path) -> None:
+        save_blend(folder, fitted.blend)
+        if fitted.ranker is not None:
+            save_ranker(folder, fitted.ranker)
+
+    save_files(ground.night.lake.at(location), about, write)
+    return {
+        c.RUN_ID: run_id, c.PURPOSE: ground.purpose, c.MODEL: c.CROSSREC, c.DOMAIN: domain, c.KIND: BLEND,
+        "location": location, "settings": json.dumps(settings, sort_keys=True), "valid_ndcg": fitted.valid_ndcg,
+        "seconds": seconds,
+    }  # fmt: skip
+
+
+main = step_command("blend", run)
+
+if __name__ == "__main__":
+    typer.run(main)

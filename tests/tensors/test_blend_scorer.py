@@ -1,0 +1,100 @@
+"""Blends as scorers: what they rank, and the pool they are fitted on."""
+
+import json
+
+import pytest
+import torch
+
+from crossrec_core.errors import CheckpointError
+from crossrec_core.tensors.blend import NUM_FEATURES, Blend
+from crossrec_core.tensors.blend_scorer import blend_scorer, draw_pool, load_blend, save_blend
+from crossrec_core.tensors.block_scores import candidates_of
+from crossrec_core.tensors.candidates import load_candidates
+from crossrec_core.tensors.scorer import LoadModels, ModelFolder, load_models, load_source
+from crossrec_core.tensors.sources import gather_evidence, trend_phi
+from tests.scoring_world import FINGERPRINT, ITEMS, write_world
+from tests.user_batches import batch_of
+
+HISTORIES = [[(2, 1), (1, 1)], [(9, 2)], [], [(1, 1)]]
+SEEN = {1: [[1, 2], [], [], [1]]}
+USERS = batch_of(HISTORIES, max_len=4, seen=SEEN)
+
+
+def blend_of(weights_J):
+    """A blend with the same weights for every user."""
+    weights_JF = torch.zeros(len(weights_J), NUM_FEATURES, dtype=torch.float64)
+    weights_JF[:, -1] = torch.tensor(weights_J)
+    ones_J, ones_F = torch.ones(len(weights_J)).double(), torch.ones(NUM_FEATURES).double()
+    return Blend(weights_JF, 0 * ones_J, ones_J, 0 * ones_F, ones_F)
+
+
+@pytest.fixture
+def world(tmp_path):
+    """The markov model of films as the one source, and the films."""
+    write_world(tmp_path)
+    candidates = candidates_of(load_candidates(str(tmp_path / "candidates")), 1)
+    return load_source(str(tmp_path / "crossrec/1"), "markov", candidates, FINGERPRINT), candidates
+
+
+def test_a_blend_of_one_source_ranks_as_the_source_where_it_knows(world):
+    source, candidates = world
+    own = source.score(USERS).block(0, 12)
+    blended = blend_scorer([source], blend_of([1.0, 0.0, 0.0]), None, candidates)(USERS).block(0, 12)
+    for row in (0, 3):
+        known = own[row] > 0
+        assert torch.equal(own[row][known].argsort(stable=True), blended[row][known].argsort(stable=True))
+        assert blended[row][known].min() > blended[row][~known].max()
+
+
+def test_a_user_without_evidence_gets_what_is_popular(world):
+    source, candidates = world
+    scores = blend_scorer([source], blend_of([1.0, 0.5, 0.0]), None, candidates)(USERS)
+    assert scores.block(0, 12)[2].argmax() == candidates.popularity_V.argmax()
+    assert scores.is_personal_B.tolist() == [True, False, False, True]
+
+
+def test_scores_do_not_depend_on_blocks_or_company(world):
+    source, candidates = world
+    scorer = blend_scorer([source], blend_of([0.7, 0.2, 3.0]), None, candidates)
+    whole = scorer(USERS).block(0, 12)
+    assert torch.equal(whole, torch.cat([scorer(USERS).block(0, 5), scorer(USERS).block(5, 12)], dim=1))
+    for row, history in enumerate(HISTORIES):
+        alone = scorer(batch_of([history], max_len=4, seen={1: [SEEN[1][row]]})).block(0, 12)
+        assert torch.equal(alone[0], whole[row])
+    rows_P, places_P = torch.nonzero(torch.ones_like(whole), as_tuple=True)
+    assert torch.allclose(scorer(USERS).at(rows_P, places_P), whole.flatten(), atol=1e-5)
+
+
+def test_the_pool_holds_the_best_of_each_source_once_and_nothing_seen(world):
+    source, candidates = world
+    evidence = gather_evidence([source], USERS, candidates, trend_phi(candidates.trends_HV))
+    pool = draw_pool(evidence, USERS, candidates, size=2)
+    items = [sorted(candidates.items_V[p[v]].tolist())
+             for p, v in zip(pool.positions_BM, pool.is_valid_BM, strict=True)]  # fmt: skip
+    # The two most popular films are 1 and 11, then 4 and 8; films 2 and 1 lead to 3 and 4, book 9 to no film
+    assert items == [[3, 4, 11], [1, 11], [1, 11], [2, 3, 4, 11]]
+    for row, found in enumerate(items):
+        assert len(found) == len(set(found))
+        assert not set(found) & set(SEEN[1][row])
+        assert set(found) <= set(ITEMS[1])
+
+
+def test_a_blend_is_loaded_with_its_sources_and_refused_without(tmp_path):
+    load = write_world(tmp_path)
+    folder = tmp_path / "crossrec/1"
+    folder.mkdir(parents=True)
+    blend = blend_of([1.0, 0.5, 0.0])
+    save_blend(folder, blend)
+    assert torch.equal(load_blend(folder).weights_JF, blend.weights_JF)
+    about = {"kind": "blend", "model": "crossrec", "domain": "films", "domain_num": 1, "id_fingerprint": FINGERPRINT,
+             "settings": {"sources": ["markov"]}}  # fmt: skip
+    (folder / "model.json").write_text(json.dumps(about))
+    models = LoadModels(load.candidates_folder, (ModelFolder(0, str(folder)),), threads=1, workers_per_host=1)
+    (loaded,) = load_models(models)
+    source = load_source(str(folder), "markov", loaded.candidates, FINGERPRINT)
+    expected = blend_scorer([source], blend, None, loaded.candidates)(USERS).block(0, 12)
+    assert torch.equal(loaded.score(USERS).block(0, 12), expected)
+    (tmp_path / "markov/1/model.json").unlink()
+    load_models.cache_clear()
+    with pytest.raises(CheckpointError, match=r"markov/1/model\.json: cannot be read"):
+        load_models(models)
