@@ -175,6 +175,10 @@ def _check_sense(settings: Settings) -> list[str]:
             problems.append(f"domains.{name}.default_action: {domain.default_action!r} has no weight in events")
         if settings.split.protocol == "time" and domain.time_unit == "order":
             problems.append(f"domains.{name}.time_unit: 'order' has no days; set split.protocol = 'leave_one_out'")
+        if settings.split.leave_out == "user" and domain.time_unit == "order" and len(settings.domains) > 1:
+            problems.append(
+                f"domains.{name}.time_unit: 'order' has no place among others; set split.leave_out = 'domain'"
+            )
     for role in ("targets", "sources"):
         for name in getattr(settings.roles, role):
             if name not in settings.domains:

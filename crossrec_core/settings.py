@@ -98,6 +98,9 @@ class NormaliseSettings:
 @dataclass(frozen=True, kw_only=True)
 class SplitSettings:
     protocol: str = setting("time: cut by days. leave_one_out: last item tests.", choices=("time", "leave_one_out"))
+    leave_out: str = setting(
+        "leave_one_out takes a user's last event per domain, or one over all domains.", choices=("domain", "user")
+    )
     test_days: float = setting("Days at the end of a log that test; 0 for no test: only lists to serve.", low=0)
     valid_days: float = setting("Days before them that validate.", low=0)
     cut: str = setting("ISO date of the test's first day; empty: test_days before each clock's last event.")

@@ -134,7 +134,10 @@ def split(events: DataFrame, settings: Settings) -> DataFrame:
     """Add the split that the protocol gives each event."""
     rules = settings.split
     if rules.protocol == "leave_one_out":
-        return with_leave_one_out(events, hold_test=rules.test_days > 0, hold_valid=rules.valid_days > 0)
+        return with_leave_one_out(
+            events, hold_test=rules.test_days > 0, hold_valid=rules.valid_days > 0,
+            across_domains=rules.leave_out == "user",
+        )  # fmt: skip
     try:
         cuts = make_cuts(
             read_last_orders(events), cut=rules.cut, test_days=rules.test_days, valid_days=rules.valid_days,

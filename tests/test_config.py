@@ -59,6 +59,11 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
         ("[domains.a]\n", "domains.a.path: empty"),
         ("[domains.a]\npath = 'x'\nlike = 'b'", "domains.a.like: no domain 'b'"),
         ("[domains.a]\npath = 'x'\ntime_unit = 'order'", "'order' has no days"),
+        (
+            "[domains.a]\npath = 'x'\ntime_unit = 'order'\n[domains.b]\nlike = 'a'\n"
+            "[split]\nprotocol = 'leave_one_out'\nleave_out = 'user'",
+            "domains.a.time_unit: 'order' has no place among others",
+        ),
         ("[domains.a]\npath = 'x'\n[roles]\ntargets = ['b']", "roles.targets: no domain 'b'"),
         ("[domains.a]\npath = 'x'\n[model]\nheads = 3", "model.heads: 3 does not divide"),
         ("[domains.a]\npath = 'x'\n[evaluate]\nn = [5]", "evaluate.guard_n: 10 is not in evaluate.n"),

@@ -78,17 +78,20 @@ def with_time_split(events: DataFrame, cuts: Mapping[str, Cut]) -> DataFrame:
     return events.withColumn(c.SPLIT, split)
 
 
-def with_leave_one_out(events: DataFrame, *, hold_test: bool, hold_valid: bool) -> DataFrame:
+def with_leave_one_out(
+    events: DataFrame, *, hold_test: bool, hold_valid: bool, across_domains: bool = False
+) -> DataFrame:
     """Add the split of papers' protocols: per user and domain the last event tests, the one before validates.
 
-    Users with fewer than three events in a domain only train there. Repeated items count as events.
+    ``across_domains``: per user, over the one sequence of all domains; it takes a common clock. Users with fewer than
+    three events there only train. Repeated items count as events.
 
     user  domain  order        split
     u     d       1            train
     u     d       2       ->   valid
     u     d       3            test
     """
-    own = W.partitionBy(c.USER_NUM, c.DOMAIN)
+    own = W.partitionBy(c.USER_NUM) if across_domains else W.partitionBy(c.USER_NUM, c.DOMAIN)
     latest_first = own.orderBy(*[F.col(name).desc() for name in EVENT_KEY])
     held = [split for split, is_held in ((c.TEST, hold_test), (c.VALID, hold_valid)) if is_held]
     split = F.lit(c.TRAIN)

@@ -81,6 +81,15 @@ def test_leave_one_out_without_a_test_validates_on_the_last_event(spark):
 
 
 @pytest.mark.spark
+def test_leave_one_out_across_domains_holds_the_last_two_events_of_the_mixed_sequence(spark):
+    mixed = [(1, "a", 1, 1, ""), (1, "b", 2, 2, ""), (1, "a", 3, 3, ""), (1, "a", 4, 4, ""), (2, "a", 1, 1, "")]
+    events = with_leave_one_out(make_events(spark, mixed), hold_test=True, hold_valid=True, across_domains=True)
+    assert rows_of(events, "user_num", "domain", "item_num", "split") == [
+        (1, "a", 1, "train"), (1, "a", 3, "valid"), (1, "a", 4, "test"), (1, "b", 2, "train"), (2, "a", 1, "train"),
+    ]  # fmt: skip
+
+
+@pytest.mark.spark
 def test_ties_in_time_follow_the_hash_not_the_id(spark):
     """Over many users with three items at one moment, each item must be the last one of some."""
     outside = spark.range(200).selectExpr("cast(id as string) user_id", "explode(array('a','b','c')) item_id")
