@@ -1,0 +1,137 @@
+"""Users' measures in; result rows, and paired differences under Holm's correction, out.
+
+K means or hypotheses, R resamples.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.quality_suites.bootstrap import Floats, holm, holm_levels, p_value, percentile_interval
+from benchmarks.quality_suites.cells import CELL, bootstrap_means, in_segment, to_cells
+from benchmarks.quality_suites.suite import Suite
+from crossrec_core import columns as c
+
+SEED = 29
+Row = dict[str, Any]
+Cells = dict[tuple[str, str, int], pd.DataFrame]  # by segment, metric, n
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models on the cells that both have, in one segment and measure."""
+
+    segment: str
+    measure: tuple[str, int]
+    model: "pd.Series[float]"
+    baseline: "pd.Series[float]"  # the best of ``num_baselines``
+    num_baselines: int
+    goal: float
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A comparison at one place, with the bootstrap distribution of its difference."""
+
+    row: Row
+    drawn_R: Floats
+
+
+def measure(values: pd.DataFrame, suite: Suite, *, samples: int, seconds: float) -> tuple[list[Row], list[Row]]:
+    """Result rows and comparison rows of a suite; both have ``suite``, which ends in /TABLE for a table apart.
+
+    ``values`` has table, cut, seed, model, domain, user_id, segment (as user_metrics stores it), metric, n and value.
+    Seeds are averaged first, so that an interval is over users. The family of Holm's correction is every comparison of
+    the suite, over all its tables.
+    """
+    keys = ["table", *CELL, c.MODEL, c.SEGMENT, c.METRIC, c.N]
+    averaged = values.groupby(keys, as_index=False)["value"].mean()
+    num_seeds = values.groupby(["table", c.MODEL])["seed"].nunique()
+    rows: list[Row] = []
+    tested: list[Tested] = []
+    for table in sorted(averaged["table"].unique()):
+        own, name = averaged[averaged["table"] == table], f"{suite.name}/{table}" if table else suite.name
+        for domain, members in _domains(own, suite).items():
+            cells = to_all_cells(own[own[c.DOMAIN].isin(members)], suite)
+            if cells:
+                at = {"suite": name, c.DOMAIN: domain}
+                found, held = _measure_domain(cells, at, suite, samples=samples)
+                rows += [row | {"seeds": int(num_seeds[table, row[c.MODEL]]), "seconds": seconds} for row in found]
+                tested += held
+    return rows, adjust(tested)
+
+
+def to_all_cells(values: pd.DataFrame, suite: Suite) -> Cells:
+    """The cells of every segment and measure that has any."""
+    segments = {segment: in_segment(values, segment) for segment in suite.segments}
+    found = {(segment, *m): to_cells(own, *m) for segment, own in segments.items() for m in suite.measures}
+    return {key: cells for key, cells in found.items() if len(cells)}
+
+
+def adjust(tested: Sequence[Tested]) -> list[Row]:
+    """Rows of the comparisons with Holm's p values, and the intervals that say the same as they do."""
+    if not tested:
+        return []
+    p_values_K = np.array([p_value(each.drawn_R) for each in tested])
+    rows = []
+    for each, p, p_holm, level in zip(tested, p_values_K, holm(p_values_K), holm_levels(p_values_K), strict=True):
+        low, high = percentile_interval(each.drawn_R)
+        holm_low, holm_high = percentile_interval(each.drawn_R, level=level)
+        interval = {"ci_low": low, "ci_high": high, "holm_low": holm_low, "holm_high": holm_high}
+        rows.append(each.row | interval | {"p": float(p), "p_holm": float(p_holm)})
+    return rows
+
+
+def _domains(values: pd.DataFrame, suite: Suite) -> dict[str, list[str]]:
+    """Each domain by itself, and the suite's pools as far as their domains were measured."""
+    single = {str(domain): [str(domain)] for domain in sorted(values[c.DOMAIN].unique())}
+    pools = {name: [domain for domain in members if domain in single] for name, members in suite.pools.items()}
+    return single | {name: members for name, members in pools.items() if members}
+
+
+def _measure_domain(cells: Cells, at: Row, suite: Suite, *, samples: int) -> tuple[list[Row], list[Tested]]:
+    singles = [(key, str(model), found[model].dropna()) for key, found in cells.items() for model in found.columns]
+    pairs = list(_pairs(cells, at[c.DOMAIN], suite))
+    series = [each for _, _, each in singles] + [each for pair in pairs for each in (pair.model, pair.baseline)]
+    means_K, drawn_RK = bootstrap_means(series, samples=samples, seed=SEED)
+    rows = []
+    for k, ((segment, metric, n), model, each) in enumerate(singles):
+        low, high = percentile_interval(drawn_RK[:, k])
+        rows.append(
+            {**at, c.SEGMENT: segment, c.MODEL: model, c.METRIC: metric, c.N: n, "value": float(means_K[k]),
+             c.CI_LOW: low, c.CI_HIGH: high, c.NUM_USERS: int(each.index.get_level_values(c.USER_ID).nunique())}
+        )  # fmt: skip
+    firsts = range(len(singles), len(series), 2)
+    tested = [
+        Tested(_comparison_row(at, pair, float(means_K[k]), float(means_K[k + 1])), drawn_RK[:, k] - drawn_RK[:, k + 1])
+        for k, pair in zip(firsts, pairs, strict=True)
+    ]
+    return rows, tested
+
+
+def _comparison_row(at: Row, pair: Pair, value: float, other: float) -> Row:
+    metric, n = pair.measure
+    return {
+        **at, c.SEGMENT: pair.segment, c.METRIC: metric, c.N: n, c.MODEL: str(pair.model.name),
+        c.BASELINE: str(pair.baseline.name), "value": value, "baseline_value": other, c.DIFFERENCE: value - other,
+        "gain": value / other - 1 if other else None, "num_baselines": pair.num_baselines, "goal": pair.goal,
+    }  # fmt: skip
+
+
+def _pairs(cells: Cells, domain: str, suite: Suite) -> Iterator[Pair]:
+    """The suite's comparisons in a domain whose models were measured, on the cells that both have."""
+    measure = suite.measures[0]
+    for comparison in suite.comparisons:
+        for segment in comparison.segments if not comparison.domains or domain in comparison.domains else []:
+            found = cells.get((segment, *measure))
+            if found is None or comparison.model not in found:
+                continue
+            wanted = comparison.baselines or [model for model in found.columns if model not in suite.ours]
+            baselines = [model for model in wanted if model in found.columns and model != comparison.model]
+            best = max(baselines, key=lambda model: found[model].mean(), default=None)
+            common = found[[comparison.model, best]].dropna() if best else found[:0]
+            if len(common):
+                yield Pair(segment, measure, common[comparison.model], common[best], len(baselines), comparison.gain)

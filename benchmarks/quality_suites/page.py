@@ -1,0 +1,153 @@
+"""Result files in, the made part of docs/results.md out: tables with intervals, losses shown as openly as gains."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.quality_suites.suite import Figure, Suite, read_suite
+
+MARK = "<!-- Below this line: made by benchmarks/quality.py from benchmarks/results; edits are lost. -->"
+ABOUT = ".about.json"
+ROOT = Path(__file__).resolve().parents[2]
+Row = dict[str, Any]
+
+
+def update_page(page: Path, results: Path) -> None:
+    """Replace what follows the mark in ``page`` by the tables of every suite in ``results``."""
+    text = page.read_text(encoding="utf-8") if page.exists() else "# Results\n"
+    kept = text.split(MARK)[0].rstrip("\n")
+    page.write_text(f"{kept}\n\n{MARK}\n{made_part(results)}", encoding="utf-8")
+
+
+def made_part(results: Path) -> str:
+    """The page's text after the mark; empty without results."""
+    parts = []
+    for about in sorted(results.glob(f"*{ABOUT}")):
+        known = json.loads(about.read_text(encoding="utf-8"))
+        rows = json.loads((results / f"{known['suite']}.json").read_text(encoding="utf-8"))
+        parts += ["", *suite_lines(read_suite(ROOT / known["file"]), rows, known)]
+    return "".join(f"{line}\n" for line in parts)
+
+
+def suite_lines(suite: Suite, rows: Sequence[Row], about: Row) -> list[str]:
+    """The lines of one suite."""
+    lines = [f"## {suite.name}: {suite.title}", "", suite.protocol, ""]
+    lines += [f"- {note}" for note in [*suite.notes, *_run_notes(about)]]
+    for table in dict.fromkeys(row["suite"] for row in rows):
+        for segment in dict.fromkeys(row["segment"] for row in rows):
+            for metric, n in suite.measures:
+                own = [row for row in rows if _key(row) == (table, segment, metric, n)]
+                if own:
+                    lines += ["", f"`{metric}` at {n}, `{segment}`, {table}:", "", *value_table(own, suite)]
+    if about["comparisons"]:
+        lines += ["", "Paired differences, intervals and p adjusted by Holm over all of this table:", ""]
+        lines += comparison_table(about["comparisons"])
+    goals = list(goal_lines(suite, rows, about["comparisons"]))
+    return lines + (["", "Goals:", "", *goals] if goals else [])
+
+
+def value_table(rows: Sequence[Row], suite: Suite) -> list[str]:
+    """Models by domains: value and interval, the best of a domain in bold; published figures below."""
+    domains = list(dict.fromkeys(row["domain"] for row in rows))
+    cells = {(row["model"], row["domain"]): row for row in rows}
+    best = {d: max(row["value"] for row in rows if row["domain"] == d) for d in domains}
+    mean = {m: _mean([r["value"] for r in rows if r["model"] == m]) for m in dict.fromkeys(r["model"] for r in rows)}
+    users = {row["domain"]: max(r["num_users"] for r in rows if r["domain"] == row["domain"]) for row in rows}
+    lines = _head(["model", *(f"{domain} ({users[domain]:,})" for domain in domains)])
+    for model in sorted(mean, key=lambda name: (-mean[name], name)):
+        lines.append(_line([model, *(_cell(cells.get((model, domain)), best[domain]) for domain in domains)]))
+    first = rows[0]
+    figures = [
+        f for f in suite.published if (f.segment, f.metric, f.n) == (first["segment"], first["metric"], first["n"])
+    ]
+    for model, source in dict.fromkeys((figure.model, figure.source) for figure in figures):
+        found = {f.domain: f"*{f.value:.4f}*" for f in figures if (f.model, f.source) == (model, source)}
+        lines.append(_line([f"*{model}* ({source})", *(found.get(domain, "") for domain in domains)]))
+    return lines
+
+
+def comparison_table(comparisons: Sequence[Row]) -> list[str]:
+    """One line per comparison: above or below where the adjusted interval leaves zero out, else level."""
+    lines = _head(["where", "model", "against", "difference", "relative", "p", "verdict"])
+    for row in comparisons:
+        against = f"{row['baseline']} (best of {row['num_baselines']})" if row["num_baselines"] > 1 else row["baseline"]
+        relative = "" if row["gain"] is None else f"{row['gain']:+.1%}"
+        interval = f"{row['difference']:+.4f} [{row['holm_low']:+.4f}, {row['holm_high']:+.4f}]"
+        where = f"{row['suite']}, {row['domain']}, {row['segment']}"
+        lines.append(_line([where, row["model"], against, interval, relative, f"{row['p_holm']:.4f}", verdict(row)]))
+    return lines
+
+
+def verdict(row: Row) -> str:
+    """above, **below** or level."""
+    if row["holm_low"] > 0:
+        return "above"
+    return "**below**" if row["holm_high"] < 0 else "level"
+
+
+def goal_lines(suite: Suite, rows: Sequence[Row], comparisons: Sequence[Row]) -> Iterator[str]:
+    """One line per goal: met, with what stretch, or missed by how much. Goals of models that were not run are open."""
+    for goal in suite.goals:
+        yield f"- {_goal_name(goal)} >= {goal.value:g}: {_reached(goal, _find(rows, goal, suite))}"
+    for row in (row for row in comparisons if row["goal"]):
+        met = verdict(row) == "above" and row["gain"] is not None and row["gain"] >= row["goal"]
+        seen = "no hit in the baseline" if row["gain"] is None else f"{row['gain']:+.1%}, {verdict(row)}"
+        where = f"{row['suite']}, {row['domain']}, {row['segment']}"
+        yield f"- {where}: {row['model']} at least {row['goal']:+.0%} over {row['baseline']}: {seen}: {_word(met)}"
+
+
+def _reached(goal: Figure, row: Row | None) -> str:
+    if row is None:
+        return "not run"
+    value = row["value"]
+    more = f", stretch {goal.stretch:g} {_word(value >= goal.stretch)}" if goal.stretch else ""
+    return f"{value:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]: {_word(value >= goal.value)}{more}"
+
+
+def _find(rows: Sequence[Row], goal: Figure, suite: Suite) -> Row | None:
+    wanted = (suite.name, goal.segment, goal.metric, goal.n, goal.model, goal.domain)
+    return next((row for row in rows if (*_key(row), row["model"], row["domain"]) == wanted), None)
+
+
+def _run_notes(about: Row) -> Iterator[str]:
+    seeds, machine, seconds = about["seeds"], about["machine"], about["seconds_per_seed"]
+    yield f"Seeds {', '.join(map(str, seeds))}; a user's measure is the mean over them, intervals are over users."
+    yield f"Cuts: {', '.join(about['cuts'])}." if any(about["cuts"]) else "One split."
+    yield (
+        f"{seconds / 60:.0f} minutes per seed, all cuts and parts, tuning of floors included; {machine['cpu']}, "
+        f"{machine['cores']} cores, {machine['memory_gib']} GiB; {about['day']}."
+    )
+    yield f"`{about['command']}`; files' sha256, settings and versions: benchmarks/results/{about['suite']}{ABOUT}."
+
+
+def _key(row: Row) -> tuple[str, str, str, int]:
+    return row["suite"], row["segment"], row["metric"], row["n"]
+
+
+def _goal_name(goal: Figure) -> str:
+    return f"{goal.model}, {goal.domain}, {goal.segment}, {goal.metric}@{goal.n}"
+
+
+def _cell(row: Row | None, best: float) -> str:
+    if row is None:
+        return ""
+    value = f"{row['value']:.4f}"
+    value = f"**{value}**" if row["value"] == best else value
+    return f"{value} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]"
+
+
+def _word(met: bool) -> str:
+    return "met" if met else "**missed**"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _head(names: Sequence[str]) -> list[str]:
+    return [_line(names), "|" + "---|" * len(names)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,134 @@
+"""A suite's TOML file in, a checked description out: what is run, what is measured, and what it is held against."""
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from crossrec_core.errors import ConfigError
+
+SUITES = Path(__file__).resolve().parents[2] / "conf" / "suites"
+ALL = "all"
+OUR_MODELS = ("crossrec", "transferred", "target_only", "single_domain_ids")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One way to run the suite's data; ``keep`` renames the models that count, empty keeps all under their names."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    keep: dict[str, str] = field(default_factory=dict)
+    table: str = ""  # parts of one table are compared; a part with a table of its own is a second reading of the data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A hypothesis: ``model`` is above the best of ``baselines`` in every one of ``domains`` and ``segments``.
+
+    Which of several is best is read off the test side itself, to the baselines' favour. None means every model that is
+    not ours. ``domains`` are names or pools, none for all. ``gain`` is the relative goal, 0 for none.
+    """
+
+    model: str
+    baselines: list[str] = field(default_factory=list)
+    domains: list[str] = field(default_factory=list)
+    segments: list[str] = field(default_factory=lambda: [ALL])
+    gain: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A value from elsewhere (``source``), or a goal for ``model`` (``stretch`` may lie above it)."""
+
+    model: str
+    domain: str
+    metric: str
+    n: int
+    value: float
+    segment: str = ALL
+    source: str = ""
+    stretch: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """One suite. Metrics are ``ndcg@10`` and the like; the first is the one that comparisons and goals look at."""
+
+    name: str
+    title: str
+    protocol: str
+    config: str = ""  # settings file of the product; empty for conf/default.toml
+    settings: dict[str, Any] = field(default_factory=dict)  # over it, for every part
+    data: list[str] = field(default_factory=list)  # raw files below --data
+    converter: str = ""  # makes the product's input of them
+    cuts: list[str] = field(default_factory=lambda: [""])  # values of split.cut; '' leaves the settings'
+    seeds: list[int] = field(default_factory=lambda: [11, 12, 13])
+    sampled_negatives: int = 0  # 0 ranks the catalogue
+    metrics: list[str] = field(default_factory=lambda: ["ndcg@10", "recall@10", "hr@10", "mrr@10"])
+    segments: list[str] = field(default_factory=lambda: [ALL])
+    ours: list[str] = field(default_factory=lambda: [*OUR_MODELS])  # every other model is a floor
+    pools: dict[str, list[str]] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=lambda: [Part(name="main")])
+    comparisons: list[Comparison] = field(default_factory=list)
+    published: list[Figure] = field(default_factory=list)
+    goals: list[Figure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def measures(self) -> list[tuple[str, int]]:
+        """(metric, n) of every metric."""
+        return [to_measure(name) for name in self.metrics]
+
+
+def suite_file(name: str) -> Path:
+    """The file of a suite: ``conf/suites/NAME.toml``, or ``name`` itself where that is the path of a TOML file."""
+    return Path(name) if name.endswith(".toml") else SUITES / f"{name}.toml"
+
+
+def read_suite(path: Path) -> Suite:
+    """Read a suite; its name is the file's.
+
+    Raises:
+        ConfigError: no such suite, a key that a suite has not, one that it needs, or names that do not fit together.
+    """
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in SUITES.glob("*.toml")))
+        raise ConfigError(f"--suite: no file {path}; expected a path, or one of {known}")
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from error
+    where = str(path)
+    lists = {"parts": Part, "comparisons": Comparison, "published": Figure, "goals": Figure}
+    for key, kind in lists.items():
+        if key in tree:
+            tree[key] = [_make(kind, entry, f"{where}: {key}") for entry in tree[key]]
+    suite = _make(Suite, {"name": path.stem, **tree}, where)
+    _check(suite, where)
+    return suite
+
+
+def to_measure(name: str) -> tuple[str, int]:
+    """``ndcg@10`` -> (ndcg, 10); a name without @ has n = 0."""
+    metric, _, n = name.partition("@")
+    return metric, int(n or 0)
+
+
+def _make(kind: type, entry: dict[str, Any], where: str) -> Any:
+    known = {each.name for each in fields(kind)}
+    if entry.keys() - known:
+        unknown = ", ".join(sorted(entry.keys() - known))
+        raise ConfigError(f"{where}: unknown {unknown}; expected some of {', '.join(sorted(known))}")
+    try:
+        return kind(**entry)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}; see benchmarks/quality_suites/suite.py") from error
+
+
+def _check(suite: Suite, where: str) -> None:
+    names = [part.name for part in suite.parts]
+    if len(set(names)) != len(names) or not names:
+        raise ConfigError(f"{where}: parts named {', '.join(names)}; expected at least one, each with its own name")
+    if not suite.seeds or not suite.cuts or not suite.metrics:
+        raise ConfigError(f"{where}: seeds, cuts or metrics are empty; expected at least one of each")

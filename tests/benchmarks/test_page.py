@@ -1,0 +1,93 @@
+"""The page shows every value, the published ones beside, and losses as openly as gains."""
+
+import json
+from pathlib import Path
+
+from benchmarks.quality_suites.page import MARK, made_part, update_page
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = """
+title = "made up"
+protocol = "none"
+metrics = ["ndcg@10"]
+notes = ["a note"]
+[[published]]
+model = "Paper"
+domain = "a"
+metric = "ndcg"
+n = 10
+value = 0.25
+source = "its repository"
+[[goals]]
+model = "crossrec"
+domain = "a"
+metric = "ndcg"
+n = 10
+value = 0.2
+stretch = 0.4
+[[goals]]
+model = "crossrec"
+domain = "b"
+metric = "ndcg"
+n = 10
+value = 0.5
+"""
+
+
+def row(model: str, domain: str, value: float) -> dict[str, object]:
+    return {
+        "suite": "made", "domain": domain, "segment": "all", "model": model, "metric": "ndcg", "n": 10, "value": value,
+        "ci_low": value - 0.01, "ci_high": value + 0.01, "num_users": 1200, "seeds": 3, "seconds": 60.0,
+    }  # fmt: skip
+
+
+def comparison(domain: str, low: float, high: float, *, goal: float = 0.0) -> dict[str, object]:
+    return {
+        "suite": "made", "domain": domain, "segment": "all", "metric": "ndcg", "n": 10, "model": "crossrec",
+        "baseline": "markov", "value": 0.3, "baseline_value": 0.2, "difference": (low + high) / 2, "gain": 0.5,
+        "num_baselines": 2, "goal": goal, "ci_low": low, "ci_high": high, "holm_low": low, "holm_high": high,
+        "p": 0.01, "p_holm": 0.02,
+    }  # fmt: skip
+
+
+def write_results(folder: Path) -> None:
+    (folder / "made.toml").write_text(SUITE, encoding="utf-8")
+    rows = [row("crossrec", "a", 0.3), row("markov", "a", 0.2), row("crossrec", "b", 0.1), row("markov", "b", 0.4)]
+    about = {
+        "suite": "made", "file": str(folder / "made.toml"), "seeds": [1, 2, 3], "cuts": [""], "seconds_per_seed": 120,
+        "machine": {"cpu": "a cpu", "cores": 2, "memory_gib": 8.0}, "day": "2026-01-31", "command": "python it",
+        "comparisons": [comparison("a", 0.05, 0.15, goal=0.2), comparison("b", -0.4, -0.2), comparison("c", -0.1, 0.1)],
+    }  # fmt: skip
+    (folder / "made.json").write_text(json.dumps(rows), encoding="utf-8")
+    (folder / "made.about.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def test_the_page_holds_values_published_figures_verdicts_and_goals(tmp_path):
+    write_results(tmp_path)
+    lines = made_part(tmp_path).splitlines()
+    assert "| model | a (1,200) | b (1,200) |" in lines
+    assert "| markov | 0.2000 [0.1900, 0.2100] | **0.4000** [0.3900, 0.4100] |" in lines
+    assert "| crossrec | **0.3000** [0.2900, 0.3100] | 0.1000 [0.0900, 0.1100] |" in lines
+    assert "| *Paper* (its repository) | *0.2500* |  |" in lines
+    verdicts = [line.split(" | ")[-1] for line in lines if line.startswith("| made, ")]
+    assert verdicts == ["above |", "**below** |", "level |"]
+    assert "- crossrec, a, all, ndcg@10 >= 0.2: 0.3000 [0.2900, 0.3100]: met, stretch 0.4 **missed**" in lines
+    assert "- crossrec, b, all, ndcg@10 >= 0.5: 0.1000 [0.0900, 0.1100]: **missed**" in lines
+    assert "- made, a, all: crossrec at least +20% over markov: +50.0%, above: met" in lines
+    assert "- a note" in lines
+
+
+def test_what_stands_before_the_mark_is_kept_and_the_rest_made_again(tmp_path):
+    write_results(tmp_path)
+    page = tmp_path / "results.md"
+    page.write_text(f"# Results\n\nBy hand.\n\n{MARK}\nold\n", encoding="utf-8")
+    update_page(page, tmp_path)
+    first = page.read_text(encoding="utf-8")
+    assert first == f"# Results\n\nBy hand.\n\n{MARK}\n{made_part(tmp_path)}"
+    update_page(page, tmp_path)
+    assert page.read_text(encoding="utf-8") == first
+
+
+def test_the_committed_page_is_up_to_date():
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert page.split(f"{MARK}\n")[1] == made_part(ROOT / "benchmarks" / "results")
