@@ -119,7 +119,7 @@ def write_results(
     rows, comparisons = measure(values, suite, samples=options.samples, seconds=seconds)
     nights = [
         {"part": each.part.name, "cut": each.cut, "seed": each.seed, "settings_hash": each.about["settings_hash"],
-         "seconds": each.about["seconds"]} for each in finished
+         "guard": each.about["decisions"], "seconds": each.about["seconds"]} for each in finished
     ]  # fmt: skip
     about = {
         "suite": suite.name, "file": relative(file), "command": command(suite, options),
@@ -138,7 +138,7 @@ def by_seed(values: pd.DataFrame, suite: Suite) -> list[dict[str, Any]]:
     metric, n = suite.measures[0]
     own = in_segment(values[(values["metric"] == metric) & (values["n"] == n)], "all")
     means = own.groupby(["table", "domain", "model", "seed"])["value"].mean().reset_index()
-    return [dict(row) for row in means.to_dict("records")]
+    return [{str(name): value for name, value in row.items()} for row in means.to_dict("records")]
 
 
 def command(suite: Suite, options: Options) -> str:

@@ -32,6 +32,7 @@ LIST_STEPS = ("score", "evaluate")
 LATER_STEPS = ("serve", "publish")
 DATA_HERE = "../shared/data"  # where conf/ says the raw files lie
 SAMPLE_SEED = 5
+SERVED = "served"
 KEPT_SEGMENTS = (*OWN_SEGMENTS, c.KNOWN_ITEMS)
 
 
@@ -125,6 +126,18 @@ def read_values(finished: Sequence[Finished], suite: Suite) -> pd.DataFrame:
     return whole[pd.MultiIndex.from_frame(whole[[c.METRIC, c.N]]).isin(wanted)].reset_index(drop=True)
 
 
+def read_decisions(night: Night) -> dict[str, str]:
+    """The model that the guard chose for each target domain."""
+    report = read_arrow(night.lake, t.TRANSFER_REPORT, where={c.RUN_ID: night.run_id}, columns=[c.DOMAIN, "decision"])
+    return {row[c.DOMAIN]: row["decision"] for row in report.to_pylist()}
+
+
+def with_served(values: pd.DataFrame, decisions: dict[str, str]) -> pd.DataFrame:
+    """Add the rows of the model that the guard chose for a domain once more, as the model ``served``."""
+    chosen = values[values[c.MODEL] == values[c.DOMAIN].map(decisions)]
+    return pd.concat([values, chosen.assign(model=SERVED)], ignore_index=True)
+
+
 def night_name(part: Part, cut: str) -> str:
     """The run's id and the folder of its lake."""
     return f"{part.name}-{cut or 'whole'}"
@@ -178,7 +191,7 @@ def _run(step: str, settings: Settings, night: Night, spark: SparkSession) -> No
 def _run_seed(
     suite: Suite, part: Part, cut: str, seed: int, settings: Settings, night: Night, spark: SparkSession, places: Places
 ) -> None:  # fmt: skip
-    sampled = suite.sampled_negatives
+    sampled, decisions = suite.sampled_negatives, dict[str, str]()
     skipped = (*SHARED_STEPS, *LATER_STEPS, *(LIST_STEPS if sampled else ()))
     for step in (step for step in STEPS if step not in skipped):
         _run(step, settings, night, spark)
@@ -188,13 +201,15 @@ def _run_seed(
             settings, night, spark, num_negatives=sampled, seed=SAMPLE_SEED, measures=suite.measures
         )
     else:
-        values = _read_user_metrics(night, suite)
+        decisions = read_decisions(night)
+        values = with_served(_read_user_metrics(night, suite), decisions)
     file = values_file(suite, part, cut, seed, places)
     file.parent.mkdir(parents=True, exist_ok=True)
     values.to_parquet(file, index=False)
     steps = {record.step: round(record.seconds or 0, 1) for record in read_steps(night.lake, night.run_id)}
     about = {
-        "settings_hash": hash_config(settings), "sampled": sampled, "versions": describe_versions(),
+        "settings_hash": hash_config(settings), "sampled": sampled, "decisions": decisions,
+        "versions": describe_versions(),
         "seconds": {step: seconds for step, seconds in steps.items() if step not in LATER_STEPS},
     }  # fmt: skip
     file.with_suffix(".json").write_text(json.dumps(about, indent=1), encoding="utf-8")

@@ -66,4 +66,4 @@ def to_user_metrics(ranked: pd.DataFrame, measures: list[tuple[str, int]]) -> pd
         value = np.where(rank <= n, gains[metric], 0.0)
         parts.append(ranked[[c.MODEL, c.DOMAIN, c.USER_ID, c.SEGMENT]].assign(metric=metric, n=n, value=value))
     keys = [c.MODEL, c.DOMAIN, c.USER_ID, c.SEGMENT, c.METRIC, c.N]
-    return pd.concat(parts, ignore_index=True).groupby(keys, as_index=False)["value"].mean()
+    return pd.concat(parts, ignore_index=True).groupby(keys)["value"].mean().reset_index()

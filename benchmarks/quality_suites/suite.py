@@ -9,7 +9,7 @@ from crossrec_core.errors import ConfigError
 
 SUITES = Path(__file__).resolve().parents[2] / "conf" / "suites"
 ALL = "all"
-OUR_MODELS = ("crossrec", "transferred", "target_only", "single_domain_ids")
+OUR_MODELS = ("crossrec", "served", "transferred", "target_only", "single_domain_ids")
 
 
 @dataclass(frozen=True, kw_only=True)

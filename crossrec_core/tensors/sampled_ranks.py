@@ -58,8 +58,10 @@ def sampled_ranks(
 
     batch = to_user_batch(users, sorted({model.candidates.domain_num for model in models}))
     user_nums_B = torch.from_numpy(users[c.USER_NUM].to_numpy(dtype=np.int64))
-    empty = {c.USER_ID: [], c.MODEL_INDEX: [], c.DOMAIN_NUM: [], c.ITEM_NUM: [], c.RANK: []}
-    parts = [pd.DataFrame(empty).astype({c.USER_ID: object} | dict.fromkeys(list(empty)[1:], np.int64))]
+    kinds: dict[str, type] = {c.USER_ID: object} | dict.fromkeys(
+        (c.MODEL_INDEX, c.DOMAIN_NUM, c.ITEM_NUM, c.RANK), np.int64
+    )
+    parts = [pd.DataFrame({name: np.empty(0, dtype=kind) for name, kind in kinds.items()})]
     for model in models:
         wanted = find_positions(
             model.candidates.items_V, to_ragged(users[c.of_domain(c.PAIR_ITEM_NUMS, model.candidates.domain_num)])
