@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality_suites.suite import Figure, Suite, read_suite
+from benchmarks.quality_suites.suite import Figure, Suite, read_suite, to_measure
 
 MARK = "<!-- Below this line: made by benchmarks/quality.py from benchmarks/results; edits are lost. -->"
 ABOUT = ".about.json"
@@ -48,7 +48,8 @@ def suite_lines(suite: Suite, rows: Sequence[Row], about: Row) -> list[str]:
 
 
 def value_table(rows: Sequence[Row], suite: Suite) -> list[str]:
-    """Models by domains: value and interval, the best of a domain in bold; published figures below."""
+    """Models by domains: value and interval, the best of a domain in bold; published figures below,
+    in the suite's own table and not in one apart."""
     domains = list(dict.fromkeys(row["domain"] for row in rows))
     cells = {(row["model"], row["domain"]): row for row in rows}
     best = {d: max(row["value"] for row in rows if row["domain"] == d) for d in domains}
@@ -57,13 +58,10 @@ def value_table(rows: Sequence[Row], suite: Suite) -> list[str]:
     lines = _head(["model", *(f"{domain} ({users[domain]:,})" for domain in domains)])
     for model in sorted(mean, key=lambda name: (-mean[name], name)):
         lines.append(_line([model, *(_cell(cells.get((model, domain)), best[domain]) for domain in domains)]))
-    first = rows[0]
-    figures = [
-        f for f in suite.published if (f.segment, f.metric, f.n) == (first["segment"], first["metric"], first["n"])
-    ]
-    for model, source in dict.fromkeys((figure.model, figure.source) for figure in figures):
-        found = {f.domain: f"*{f.value:.4f}*" for f in figures if (f.model, f.source) == (model, source)}
-        lines.append(_line([f"*{model}* ({source})", *(found.get(domain, "") for domain in domains)]))
+    for figure in suite.published:
+        if (suite.name, figure.segment, *to_measure(figure.metric)) == _key(rows[0]):
+            values = [f"*{figure.values[domain]:.4f}*" if domain in figure.values else "" for domain in domains]
+            lines.append(_line([f"*{figure.model}* ({figure.source})", *values]))
     return lines
 
 
@@ -89,7 +87,10 @@ def verdict(row: Row) -> str:
 def goal_lines(suite: Suite, rows: Sequence[Row], comparisons: Sequence[Row]) -> Iterator[str]:
     """One line per goal: met, with what stretch, or missed by how much. Goals of models that were not run are open."""
     for goal in suite.goals:
-        yield f"- {_goal_name(goal)} >= {goal.value:g}: {_reached(goal, _find(rows, goal, suite))}"
+        for domain, value in goal.values.items():
+            where = f"{goal.model}, {domain}, {goal.segment}, {goal.metric}"
+            found = _find(rows, goal, domain, suite)
+            yield f"- {where} >= {value:g}: {_reached(value, goal.stretch.get(domain), found)}"
     for row in (row for row in comparisons if row["goal"]):
         met = verdict(row) == "above" and row["gain"] is not None and row["gain"] >= row["goal"]
         seen = "no hit in the baseline" if row["gain"] is None else f"{row['gain']:+.1%}, {verdict(row)}"
@@ -97,16 +98,16 @@ def goal_lines(suite: Suite, rows: Sequence[Row], comparisons: Sequence[Row]) ->
         yield f"- {where}: {row['model']} at least {row['goal']:+.0%} over {row['baseline']}: {seen}: {_word(met)}"
 
 
-def _reached(goal: Figure, row: Row | None) -> str:
+def _reached(goal: float, stretch: float | None, row: Row | None) -> str:
     if row is None:
         return "not run"
     value = row["value"]
-    more = f", stretch {goal.stretch:g} {_word(value >= goal.stretch)}" if goal.stretch else ""
-    return f"{value:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]: {_word(value >= goal.value)}{more}"
+    more = f", stretch {stretch:g} {_word(value >= stretch)}" if stretch else ""
+    return f"{value:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]: {_word(value >= goal)}{more}"
 
 
-def _find(rows: Sequence[Row], goal: Figure, suite: Suite) -> Row | None:
-    wanted = (suite.name, goal.segment, goal.metric, goal.n, goal.model, goal.domain)
+def _find(rows: Sequence[Row], goal: Figure, domain: str, suite: Suite) -> Row | None:
+    wanted = (suite.name, goal.segment, *to_measure(goal.metric), goal.model, domain)
     return next((row for row in rows if (*_key(row), row["model"], row["domain"]) == wanted), None)
 
 
@@ -123,10 +124,6 @@ def _run_notes(about: Row) -> Iterator[str]:
 
 def _key(row: Row) -> tuple[str, str, str, int]:
     return row["suite"], row["segment"], row["metric"], row["n"]
-
-
-def _goal_name(goal: Figure) -> str:
-    return f"{goal.model}, {goal.domain}, {goal.segment}, {goal.metric}@{goal.n}"
 
 
 def _cell(row: Row | None, best: float) -> str:

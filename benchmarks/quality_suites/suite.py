@@ -39,16 +39,14 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A value from elsewhere (``source``), or a goal for ``model`` (``stretch`` may lie above it)."""
+    """Values by domain: from elsewhere (``source``), or goals for ``model`` with a ``stretch`` above them."""
 
     model: str
-    domain: str
-    metric: str
-    n: int
-    value: float
+    metric: str  # as in ``Suite.metrics``
+    values: dict[str, float]
     segment: str = ALL
     source: str = ""
-    stretch: float = 0.0
+    stretch: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,24 +13,14 @@ metrics = ["ndcg@10"]
 notes = ["a note"]
 [[published]]
 model = "Paper"
-domain = "a"
-metric = "ndcg"
-n = 10
-value = 0.25
+metric = "ndcg@10"
+values = { a = 0.25 }
 source = "its repository"
 [[goals]]
 model = "crossrec"
-domain = "a"
-metric = "ndcg"
-n = 10
-value = 0.2
-stretch = 0.4
-[[goals]]
-model = "crossrec"
-domain = "b"
-metric = "ndcg"
-n = 10
-value = 0.5
+metric = "ndcg@10"
+values = { a = 0.2, b = 0.5 }
+stretch = { a = 0.4 }
 """
 
 

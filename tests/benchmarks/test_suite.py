@@ -21,6 +21,8 @@ PLACES = Places(Path("raw"), Path("work"))
 def test_a_suite_gives_settings_for_every_part_and_cut(name):
     suite = read_suite(suite_file(name))
     assert len(suite.seeds) >= 3
+    for figure in suite.published:
+        assert figure.metric in suite.metrics, "it would stand in no table"
     for segment in suite.segments:
         in_segment(make_values(("m", "a", "u", "warm", 1.0)), segment)
     for part in suite.parts:
@@ -29,7 +31,9 @@ def test_a_suite_gives_settings_for_every_part_and_cut(name):
             assert settings.train.seed == 7
             assert settings.lake.path.startswith(f"work/{name}/")
             assert all(domain.path.startswith(("raw/", f"work/{name}/")) for domain in settings.domains.values())
-            assert {goal.domain for goal in suite.goals} <= set(settings.domains)
+            for figure in suite.goals:
+                assert set(figure.values) <= {*settings.domains, *suite.pools}
+                assert figure.metric in suite.metrics
             if not suite.sampled_negatives:
                 assert {n for _, n in suite.measures} <= {settings.evaluate.guard_n}, "user_metrics holds no other n"
 
