@@ -111,9 +111,11 @@ def fill(node: Any, folders: dict[str, str]) -> Any:
 
 def read_values(finished: Sequence[Finished], suite: Suite) -> pd.DataFrame:
     """The measures of all seeds, averaged over seeds: table, cut, model, domain, user_id, segment, metric, n, value."""
+    needs_known = any(segment.startswith(c.KNOWN_ITEMS) for segment in suite.segments)
+    segments = KEPT_SEGMENTS if needs_known else OWN_SEGMENTS
     frames = []
     for each in finished:
-        frame = pd.read_parquet(each.values)
+        frame = pd.read_parquet(each.values, filters=[(c.SEGMENT, "in", segments)])
         if each.part.keep:
             frame = frame[frame[c.MODEL].isin(each.part.keep)].replace({c.MODEL: each.part.keep})
         frames.append(frame.assign(table=each.part.table, cut=each.cut, seed=each.seed))
@@ -159,12 +161,13 @@ def values_file(suite: Suite, part: Part, cut: str, seed: int, places: Places) -
 
 
 def is_finished(suite: Suite, part: Part, cut: str, seed: int, places: Places, settings: Settings) -> bool:
-    """Whether this seed's measures were made with these settings and this sampling."""
+    """Whether this seed's measures were made with these settings and this sampling, and hold these metrics."""
     about = values_file(suite, part, cut, seed, places).with_suffix(".json")
     if not about.exists():
         return False
     known = json.loads(about.read_text(encoding="utf-8"))
-    return bool(known["settings_hash"] == hash_config(settings) and known["sampled"] == suite.sampled_negatives)
+    is_same = known["settings_hash"] == hash_config(settings) and known["sampled"] == suite.sampled_negatives
+    return is_same and set(suite.metrics) <= set(known["metrics"])
 
 
 def say(night: Night, text: str) -> None:
@@ -208,7 +211,8 @@ def _run_seed(
     values.to_parquet(file, index=False)
     steps = {record.step: round(record.seconds or 0, 1) for record in read_steps(night.lake, night.run_id)}
     about = {
-        "settings_hash": hash_config(settings), "sampled": sampled, "decisions": decisions,
+        "settings_hash": hash_config(settings), "sampled": sampled, "metrics": suite.metrics,
+        "decisions": decisions,
         "versions": describe_versions(),
         "seconds": {step: seconds for step, seconds in steps.items() if step not in LATER_STEPS},
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """What a night's measures are made of, and when a finished seed counts as finished."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -69,10 +70,11 @@ def test_a_seed_is_finished_only_with_the_same_settings(tmp_path):
     assert not is_finished(suite, part, "", 1, places, settings)
     file = values_file(suite, part, "", 1, places)
     file.parent.mkdir(parents=True)
-    about = {"settings_hash": hash_config(settings), "sampled": 0}
+    about = {"settings_hash": hash_config(settings), "sampled": 0, "metrics": ["ndcg@10", "hr@10"]}
     file.with_suffix(".json").write_text(json.dumps(about), encoding="utf-8")
     assert is_finished(suite, part, "", 1, places, settings)
     assert not is_finished(suite, part, "", 2, places, part_settings(suite, part, "", 2, places, {}))
     other = part_settings(suite, part, "", 1, places, {"model": {"width": 32}})
     assert not is_finished(suite, part, "", 1, places, other)
     assert not is_finished(make_suite(sampled_negatives=9), part, "", 1, places, settings)
+    assert not is_finished(replace(suite, metrics=["mrr@10"]), part, "", 1, places, settings)
