@@ -63,6 +63,11 @@ LABEL = "label"
 # Vectors and pair weights
 ENCODER = "encoder"
 VECTOR = "vector"
+TEXT_HASH = "text_hash"
+ATTRIBUTE_NUM = "attribute_num"
+ATTRIBUTE_NUMS = "attribute_nums"
+WEIGHTS = "weights"
+NUM_ITEMS = "num_items"
 
 # Runs, models, results
 RUN_ID = "run_id"

@@ -183,6 +183,8 @@ def _check_sense(settings: Settings) -> list[str]:
         for name in getattr(settings.roles, role):
             if name not in settings.domains:
                 problems.append(f"roles.{role}: no domain {name!r}; expected some of {', '.join(settings.domains)}")
+    if settings.text.encoder == "parquet" and not any(d.catalogue.vectors for d in settings.domains.values()):
+        problems.append("text.encoder: 'parquet', but no domain has catalogue.vectors; name a Parquet file there")
     if settings.model.width % settings.model.heads:
         problems.append(f"model.heads: {settings.model.heads} does not divide model.width = {settings.model.width}")
     if settings.evaluate.guard_n not in settings.evaluate.n:

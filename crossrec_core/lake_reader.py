@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # pyarrow.dataset pulls pandas in: seconds that an ad-hoc ans
     import pyarrow.dataset as ds
 
 # Their rows belong to the lake, not to the run that happened to add them
-OVER_RUNS = (t.USER_IDS, t.ITEM_IDS, t.LABEL_IDS, t.PUBLICATIONS)
+OVER_RUNS = (t.USER_IDS, t.ITEM_IDS, t.LABEL_IDS, t.TEXT_VECTORS, t.PUBLICATIONS)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class CatalogueSettings:
     separator: str = setting("What separates values in multi-valued text columns; empty for any white space.")
     numerics: list[str] = setting("Numeric attribute columns.")
     labels: list[str] = setting("Multi-valued attribute columns.")
+    vectors: str = setting("Parquet of the items' own vectors for text.encoder = parquet: item id column and vector.")
     domain_column: str = setting("Column that names the row's domain; empty when the file holds one domain.")
 
 
@@ -120,10 +121,26 @@ class SequencesSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSettings:
-    dimensions: int = setting("Width of the text vectors; 0 is off.", low=0)
-    num_buckets: int = setting("Hash buckets of the TF-IDF.", low=16)
-    min_document_count: int = setting("Items a term must occur in.", low=1)
-    max_fit_items: int = setting("Items the SVD is fitted on at most, drawn by hash.", low=100)
+    encoder: str = setting(
+        "lsa: TF-IDF and SVD. bert: a sentence encoder. parquet: catalogue.vectors.", choices=("lsa", "bert", "parquet")
+    )
+    dimensions: int = setting("Width of the whitened text vectors; 0 is off.", low=0)
+    num_buckets: int = setting("lsa: hash buckets of the TF-IDF.", low=16)
+    min_document_count: int = setting("lsa: training items a term must occur in.", low=1)
+    max_fit_items: int = setting("Training items that lsa and whitening are fitted on at most, drawn by hash.", low=100)
+    model: str = setting("bert: folder or hub name; empty for the MiniLM that crossrec[bert] installs.")
+    max_tokens: int = setting("bert: longer texts are cut to this many tokens.", low=4)
+    batch_size: int = setting("bert: texts of like length that are encoded together.", low=1)
+    rec_pca_gamma: float = setting(
+        "Rec-PCA: how much directions count less in which items that follow each other differ; 0 is off.", low=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributesSettings:
+    max_per_item: int = setting("Attribute values of an item that the models read at most; 0 is off.", low=0)
+    min_items: int = setting("Training items that must have a value.", low=1)
+    number_buckets: int = setting("Buckets of equal frequency that a numeric attribute falls into.", low=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +196,8 @@ class TrainSettings:
     refit_for_backtest: bool = setting("Refit on train + validation, for the epochs found, before the test is read.")
     refit_for_serve: bool = setting("Refit the guard's winner on everything before lists are served.")
     domain_temperature: float = setting("Domains train with weight n^temperature.", low=0, high=1)
+    text_reconstruction: float = setting("Weight of the loss that rebuilds text from item vectors; 0 is off.", low=0)
+    text_alignment: float = setting("Weight of the loss that pulls an item's id to its text; 0 is off.", low=0)
     pretrain: FitSettings = setting("Stage 1: all domains.")
     finetune: FitSettings = setting("Stage 2: the transferred model on its target.")
     target_only: FitSettings = setting("The control: the target's events alone, from scratch.")
@@ -232,7 +251,8 @@ class Settings:
     split: SplitSettings = setting("What is held out.")
     normalise: NormaliseSettings = setting("What is fitted on training rows.")
     sequences: SequencesSettings = setting("Sequences, sessions and interests.")
-    text: TextSettings = setting("The embedded text encoder.")
+    text: TextSettings = setting("Item texts to vectors.")
+    attributes: AttributesSettings = setting("Categories, labels and numbers of items in the item vector.")
     baselines: BaselinesSettings = setting("Traditional systems; a list is tried on validation.")
     model: ModelSettings = setting("The neural model.")
     train: TrainSettings = setting("How it is trained.")

@@ -100,7 +100,7 @@ DATA_QUALITY = Table(
         Column("check", "string", "rows_read, rows_kept, or rejected:REASON"),
         Column("value", "double", "what was counted or measured"),
     ),
-    (c.RUN_ID,), ("clean", "prepare", "evaluate"),
+    (c.RUN_ID,), ("clean", "prepare", "embed_text", "evaluate"),
 )
 
 USER_IDS = Table(
@@ -225,6 +225,39 @@ ITEM_VECTORS = Table(
         Column(c.VECTOR, "array<float>", "unit length"),
     ),
     (c.RUN_ID, c.ENCODER), ("embed_text",),
+)
+
+TEXT_VECTORS = Table(
+    "text_vectors", "a text and a sentence encoder; append-only over runs, so that only new texts are encoded",
+    (c.ENCODER, c.TEXT_HASH),
+    (
+        Column(c.RUN_ID, "string", "the run that encoded the text first"),
+        Column(c.ENCODER, "string", "kind, fingerprint of the weights, and the length texts are cut to"),
+        Column(c.TEXT_HASH, "string", "SHA-256 of the text"),
+        Column(c.VECTOR, "array<float>", "as the encoder made it, before whitening"),
+    ),
+    (c.RUN_ID, c.ENCODER), ("embed_text",),
+)
+
+ATTRIBUTE_IDS = Table(
+    "attribute_ids", "an attribute value that enough training items have", (c.DOMAIN, c.KIND, c.LABEL_NAME),
+    (
+        RUN_ID, Column(c.DOMAIN, "string", "domain as named in the settings; empty for categories, which all share"),
+        Column(c.KIND, "string", "category, label:NAME or number:NAME"),
+        Column(c.LABEL_NAME, "string", "the value; for a number its bucket, from 0"),
+        Column(c.ATTRIBUTE_NUM, "bigint", "its dense number, from 1"),
+        Column(c.NUM_ITEMS, "bigint", "training items that have it"),
+    ),
+    (c.RUN_ID,), ("embed_text",),
+)
+
+ITEM_ATTRIBUTES = Table(
+    "item_attributes", "an item that has numbered attribute values", (c.ITEM_NUM,),
+    (
+        RUN_ID, ITEM_NUM, Column(c.ATTRIBUTE_NUMS, "array<bigint>", "its values, the most frequent first"),
+        Column(c.WEIGHTS, "array<float>", "1 / how many of them are of the same kind"),
+    ),
+    (c.RUN_ID,), ("embed_text",),
 )
 
 FEATURE_STATISTICS = Table(
@@ -416,9 +449,10 @@ ALL_TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         INTERACTIONS, REJECTS, DATA_QUALITY, USER_IDS, ITEM_IDS, LABEL_IDS, SPLIT_INTERACTIONS, HISTORIES, SEQUENCES,
-        VALIDATION_SEQUENCES, USER_PROFILES, ITEM_FEATURES, ITEM_POPULARITY, ITEM_VECTORS, FEATURE_STATISTICS, TRUTH,
-        LABELLED_PAIRS, TRANSITIONS, ITEM_SCORES, ITEM_FACTORS, MODELS, TRAINING_LOG, TRIALS, RECOMMENDATIONS,
-        PAIR_PROBABILITIES, USER_METRICS, METRICS, TRANSFER_REPORT, RUNS, PUBLICATIONS,
+        VALIDATION_SEQUENCES, USER_PROFILES, ITEM_FEATURES, ITEM_POPULARITY, ITEM_VECTORS, TEXT_VECTORS, ATTRIBUTE_IDS,
+        ITEM_ATTRIBUTES, FEATURE_STATISTICS, TRUTH, LABELLED_PAIRS, TRANSITIONS, ITEM_SCORES, ITEM_FACTORS, MODELS,
+        TRAINING_LOG, TRIALS, RECOMMENDATIONS, PAIR_PROBABILITIES, USER_METRICS, METRICS, TRANSFER_REPORT, RUNS,
+        PUBLICATIONS,
     )
 }
 

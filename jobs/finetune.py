@@ -118,7 +118,9 @@ def _fit_domain(
 
 def _start(settings: Settings, ground: Ground, name: str) -> SequenceModel:
     """Fresh weights; for ``transferred`` overwritten by the pretrained ones of the same purpose."""
-    model = build_model(ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK)
+    model = build_model(
+        ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK, attributes=ground.attributes
+    )
     if name == c.TRANSFERRED:
         location = model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, ALL_DOMAINS)
         model.load_state_dict(load_model(ground, location).state_dict())

@@ -26,7 +26,7 @@ from crossrec_core.tensors.candidates import Candidates, read_label_nums, write_
 from crossrec_core.tensors.chunks import to_array
 from crossrec_core.tensors.devices import pick_device
 from crossrec_core.tensors.encoder import ModelConfig
-from crossrec_core.tensors.text import ENCODER_NAME
+from crossrec_core.tensors.items import ItemAttributes, no_attributes
 from crossrec_core.tensors.validation import HeldOut
 from jobs.steps import Night
 
@@ -43,6 +43,7 @@ class Ground:
     candidates: Candidates
     config: ModelConfig
     text_vectors_IK: Tensor | None
+    attributes: ItemAttributes | None
     held_out: Mapping[str, HeldOut]  # by domain; empty for all purposes but validate
     device: torch.device
 
@@ -72,7 +73,11 @@ def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: 
     item_ids = read_table(spark, night.lake, t.ITEM_IDS)
     num_items = int(item_ids.agg(F.max(c.ITEM_NUM)).collect()[0][0])
     candidates = write_candidates(night.lake, night.run_id, purpose, id_fingerprint=fingerprint(item_ids))
-    text_vectors_IK = read_text_vectors(night.lake, night.run_id, num_items, settings.text.dimensions)
+    text_vectors_IK = read_text_vectors(
+        night.lake, night.run_id, num_items, encoder=settings.text.encoder, dimensions=settings.text.dimensions
+    )
+    num_attributes = count_attributes(night.lake, night.run_id)
+    attributes = read_attributes(night.lake, night.run_id, num_items) if num_attributes else None
     model = settings.model
     config = ModelConfig(
         encoder=model.encoder, num_items=num_items, num_domains=max(read_label_nums(night.lake, "domain").values()),
@@ -80,16 +85,17 @@ def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: 
         width=model.width, layers=model.layers, heads=model.heads, dropout=model.dropout, id_dropout=model.id_dropout,
         max_len=settings.sequences.max_len,
         text_dimensions=0 if text_vectors_IK is None else text_vectors_IK.shape[1],
+        num_attributes=num_attributes, attributes_per_item=0 if attributes is None else attributes.nums_IA.shape[1],
     )  # fmt: skip
     held_out = read_held_out(settings, night, candidates.domains) if purpose == c.VALIDATE else {}
     torch.set_num_threads(settings.train.threads or len(os.sched_getaffinity(0)))
     device = pick_device(settings.train.device)
-    return Ground(night, purpose, files, candidates, config, text_vectors_IK, held_out, device)
+    return Ground(night, purpose, files, candidates, config, text_vectors_IK, attributes, held_out, device)
 
 
-def read_text_vectors(lake: Lake, run_id: str, num_items: int, dimensions: int) -> Tensor | None:
+def read_text_vectors(lake: Lake, run_id: str, num_items: int, *, encoder: str, dimensions: int) -> Tensor | None:
     """Text vectors by item number, float16 [num_items + 1, K], zero rows without text; None when no item has any."""
-    where = {c.RUN_ID: run_id, c.ENCODER: ENCODER_NAME}
+    where = {c.RUN_ID: run_id, c.ENCODER: encoder}
     if dimensions == 0 or not any(file.num_rows for file in live_files(lake, t.ITEM_VECTORS, where=where)):
         return None
     vectors_IK = torch.zeros(num_items + 1, dimensions, dtype=torch.float16)
@@ -99,6 +105,27 @@ def read_text_vectors(lake: Lake, run_id: str, num_items: int, dimensions: int) 
         flat = torch.from_numpy(pc.list_flatten(batch.column(c.VECTOR)).to_numpy().copy())
         vectors_IK[nums] = flat.view(len(nums), dimensions).half()
     return vectors_IK
+
+
+def count_attributes(lake: Lake, run_id: str) -> int:
+    """The largest number of an attribute value in this run: numbers have no gaps."""
+    return sum(file.num_rows for file in live_files(lake, t.ATTRIBUTE_IDS, where={c.RUN_ID: run_id}))
+
+
+def read_attributes(lake: Lake, run_id: str, num_items: int) -> ItemAttributes:
+    """Attribute numbers and weights by item number, as wide as the item with most of them; zeros behind."""
+    names, where = [c.ITEM_NUM, c.ATTRIBUTE_NUMS, c.WEIGHTS], {c.RUN_ID: run_id}
+    batches = list(scan_arrow(lake, t.ITEM_ATTRIBUTES, where=where).to_batches(columns=names))
+    widest = max((pc.max(pc.list_value_length(batch[c.WEIGHTS])).as_py() or 0 for batch in batches), default=0)
+    attributes = no_attributes(num_items, widest)
+    for batch in batches:
+        length_N = pc.list_value_length(batch[c.ATTRIBUTE_NUMS]).to_numpy().astype(np.int64)
+        rows_P = torch.from_numpy(np.repeat(batch[c.ITEM_NUM].to_numpy(), length_N))
+        places_P = torch.from_numpy(np.arange(length_N.sum()) - np.repeat(length_N.cumsum() - length_N, length_N))
+        for name, filled_IA in ((c.ATTRIBUTE_NUMS, attributes.nums_IA), (c.WEIGHTS, attributes.weights_IA)):
+            flat_P = torch.from_numpy(pc.list_flatten(batch[name]).to_numpy().copy())
+            filled_IA[rows_P, places_P] = flat_P.to(filled_IA.dtype)
+    return attributes
 
 
 def read_held_out(settings: Settings, night: Night, domains: Mapping[str, int]) -> dict[str, HeldOut]:

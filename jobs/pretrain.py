@@ -58,7 +58,9 @@ def fit_pretrained(settings: Settings, ground: Ground) -> int:
     stage = settings.train.pretrain
     sources = [name for name in settings.sources if name in ground.candidates.domains]
     numbers = torch.tensor([ground.candidates.domains[name] for name in sources])
-    model = build_model(ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK)
+    model = build_model(
+        ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK, attributes=ground.attributes
+    )
     trained = train(
         settings, ground, model, stage, label="pretrain", domains=sources,
         pick_rows=lambda columns: drop_without_targets(columns, numbers), epochs=found["epochs"] if found else None,

@@ -78,7 +78,8 @@ def train(
             make_step(
                 model, items, full_softmax_items=settings.model.full_softmax_items,
                 num_negatives=settings.model.num_negatives, domain_temperature=settings.train.domain_temperature,
-                generator=generator,
+                generator=generator, reconstruction=settings.train.text_reconstruction,
+                alignment=settings.train.text_alignment,
             ),
             plan=plan, seed=settings.train.seed, device=ground.device, bf16=settings.train.bf16,
             validate=(lambda: _mean_ndcg(model, judged, items)) if judged and epochs is None else None,

@@ -1,7 +1,8 @@
 """A model and what it was made for in, a folder out, and back (IO).
 
-weights.safetensors, text_vectors_IK.safetensors, config.json, model.json with the id fingerprint; for a model that is
-scored also vectors_VD.safetensors and the ranker. Whoever scores needs the folder and nothing else.
+weights.safetensors, item_inputs.safetensors (text vectors and attributes), config.json, model.json with the id
+fingerprint; for a model that is scored also vectors_VD.safetensors and the ranker. Whoever scores needs the folder
+and nothing else.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ from crossrec_core.errors import CheckpointError
 from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
 from crossrec_core.tensors.folders import open_folder, read_json, read_tensors, replace_folder, write_json
 from crossrec_core.tensors.ranker import Ranker, load_ranker, save_ranker
+
+# What the item table reads and does not learn: saved once, beside the weights
+ITEM_INPUTS = ("text_vectors_IK", "attribute_nums_IA", "attribute_weights_IA")
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,7 @@ def save_checkpoint(
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with replace_folder(path) as staging:
         save_file(weights, staging / "weights.safetensors")
-        if model.config.text_dimensions:
-            text = {"text_vectors_IK": model.items.text_vectors_IK.cpu()}
-            save_file(text, staging / "text_vectors_IK.safetensors")
+        save_file({name: getattr(model.items, name).cpu() for name in ITEM_INPUTS}, staging / "item_inputs.safetensors")
         if candidates_V is not None:
             save_file({"vectors_VD": precompute_vectors(model, candidates_V)}, staging / "vectors_VD.safetensors")
         if ranker is not None:
@@ -97,20 +99,18 @@ def _load_model(folder: Path, path: str, num_items: int | None) -> SequenceModel
         raise CheckpointError(
             f"{path}: trained on {config.num_items} items, this run has {num_items}; run jobs/pretrain.py again"
         )
-    if config.text_dimensions:
-        weights |= read_tensors(folder / "text_vectors_IK.safetensors")
+    inputs = read_tensors(folder / "item_inputs.safetensors")
     if num_items is not None and num_items > config.num_items:
         extra = num_items - config.num_items
         weights["items.ids"] = torch.nn.functional.pad(weights["items.ids"], (0, 0, 0, extra))
-        if config.text_dimensions:
-            weights["text_vectors_IK"] = torch.nn.functional.pad(weights["text_vectors_IK"], (0, 0, 0, extra))
+        inputs = {name: torch.nn.functional.pad(values, (0, 0, 0, extra)) for name, values in inputs.items()}
         config = ModelConfig(**{**asdict(config), "num_items": num_items})
     with torch.device("meta"):
         model = SequenceModel(config)
-    text_vectors_IK = weights.pop("text_vectors_IK", torch.zeros(config.num_items + 1, 0, dtype=torch.float16))
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: its weights do not fit its config.json; run jobs/pretrain.py again") from error
-    model.items.text_vectors_IK = text_vectors_IK
+    for name in ITEM_INPUTS:
+        setattr(model.items, name, inputs[name])
     return model.eval()

@@ -33,6 +33,8 @@ class ModelConfig:
     id_dropout: float
     max_len: int
     text_dimensions: int
+    num_attributes: int = 0
+    attributes_per_item: int = 0
 
 
 def attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, *, second_order: bool = False) -> Tensor:
@@ -97,7 +99,9 @@ class SequenceModel(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.items = ItemTable(config.num_items, config.width, config.text_dimensions)
+        self.items = ItemTable(
+            config.num_items, config.width, config.text_dimensions, config.num_attributes, config.attributes_per_item
+        )
         self.domains = nn.Embedding(config.num_domains + 1, config.width, padding_idx=0)
         self.actions = nn.Embedding(config.num_actions + 1, config.width, padding_idx=0)
         self.gaps = nn.Embedding(config.num_gap_buckets + 1, config.width, padding_idx=0)

@@ -13,16 +13,23 @@ from torch import Tensor
 from crossrec_core import columns as c
 from crossrec_core.tensors.batches import drop_without_targets, keep_domain
 from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
+from crossrec_core.tensors.items import ItemAttributes
 from crossrec_core.tensors.validation import HeldOut
 
 
-def build_model(config: ModelConfig, *, seed: int, text_vectors_IK: Tensor | None) -> SequenceModel:
+def build_model(
+    config: ModelConfig, *, seed: int, text_vectors_IK: Tensor | None, attributes: ItemAttributes | None = None
+) -> SequenceModel:
     """A fresh model; the seed alone makes its weights. ``text_vectors_IK`` has zero rows where there is no text."""
+    assert (attributes is None) == (config.num_attributes == 0), "attributes go with a config that counts them"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SequenceModel(config)
     if text_vectors_IK is not None and config.text_dimensions:
         model.items.text_vectors_IK.copy_(text_vectors_IK)
+    if attributes is not None:
+        model.items.attribute_nums_IA.copy_(attributes.nums_IA)
+        model.items.attribute_weights_IA.copy_(attributes.weights_IA)
     return model
 
 

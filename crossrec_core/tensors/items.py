@@ -1,7 +1,9 @@
-"""Item numbers in, item vectors out: an id embedding plus a linear map of the frozen text vector.
+"""Item numbers in, item vectors out: an id embedding, a linear map of the frozen text vector and a bag of attributes.
 
-I numbers (num_items + 1, row 0 is padding), K text dimensions, D width.
+I numbers (num_items + 1, row 0 is padding), K text dimensions, A attributes per item at most, D width.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
@@ -10,37 +12,81 @@ from torch.nn import functional as F
 INIT_STD = 0.02
 
 
-class ItemTable(nn.Module):
-    """item vector = id embedding + map(text vector). Padding has the zero vector.
+@dataclass(frozen=True)
+class ItemAttributes:
+    """The attributes of every item by item number; a row ends in zeros."""
 
-    Without text the vector is the id embedding alone; an item that training never saw has a zero id row when it was
-    appended later, and then its text speaks for it.
+    nums_IA: Tensor  # int32, from 1
+    weights_IA: Tensor  # float16: 1 / how many values of its kind the item has, so that every kind weighs one
+
+
+class ItemTable(nn.Module):
+    """item vector = id embedding + map(text vector) + weighted sum of attribute embeddings. Padding has zeros.
+
+    Without text and attributes the vector is the id embedding alone. An item that training never saw has a zero id row
+    when it was appended later; then its text and its attributes speak for it.
     """
 
     text_vectors_IK: Tensor
+    attribute_nums_IA: Tensor
+    attribute_weights_IA: Tensor
 
-    def __init__(self, num_items: int, width: int, text_dimensions: int) -> None:
+    def __init__(
+        self, num_items: int, width: int, text_dimensions: int, num_attributes: int = 0, attributes_per_item: int = 0
+    ) -> None:
         super().__init__()
         self.ids = nn.Parameter(torch.empty(num_items + 1, width))
         nn.init.normal_(self.ids, std=INIT_STD)
         with torch.no_grad():
             self.ids[0] = 0
         self.text_map = nn.Linear(text_dimensions, width, bias=False) if text_dimensions else None
+        self.attributes = nn.Embedding(num_attributes + 1, width, padding_idx=0) if num_attributes else None
         # Half precision: unit vectors lose nothing that matters, and the table is as large as the id table.
         empty = torch.zeros(num_items + 1, text_dimensions, dtype=torch.float16)
         self.register_buffer("text_vectors_IK", empty, persistent=False)
+        none = no_attributes(num_items, attributes_per_item)
+        self.register_buffer("attribute_nums_IA", none.nums_IA, persistent=False)
+        self.register_buffer("attribute_weights_IA", none.weights_IA, persistent=False)
 
     def forward(self, nums: Tensor, hidden_I: Tensor | None = None, *, sparse: bool = False) -> Tensor:
         """Numbers of any shape [...] -> vectors [..., D]; where ``hidden_I`` is true the id part is left out.
 
         With ``sparse`` the id table's gradient holds only the rows that were looked up (for lazy Adam).
         """
-        ids = F.embedding(nums, self.ids, padding_idx=0, sparse=sparse)
+        vectors = F.embedding(nums, self.ids, padding_idx=0, sparse=sparse)
         if hidden_I is not None:
-            ids = ids.masked_fill(hidden_I[nums].unsqueeze(-1), 0.0)
-        if self.text_map is None:
-            return ids
-        return ids + self.text_map(F.embedding(nums, self.text_vectors_IK).float())
+            vectors = vectors.masked_fill(hidden_I[nums].unsqueeze(-1), 0.0)
+        if self.text_map is not None:
+            vectors = vectors + self.text_part(nums)
+        if self.attributes is not None:
+            vectors = vectors + self.attribute_part(nums)
+        return vectors
+
+    def text_part(self, nums: Tensor) -> Tensor:
+        """What the text adds: numbers [...] -> [..., D], zero for an item without text."""
+        assert self.text_map is not None
+        mapped: Tensor = self.text_map(F.embedding(nums, self.text_vectors_IK).float())
+        return mapped
+
+    def attribute_part(self, nums: Tensor) -> Tensor:
+        """What the attributes add: the mean of each kind's embeddings, summed over kinds; [...] -> [..., D].
+
+        Not ``embedding_bag``, which has no second derivative.
+        """
+        assert self.attributes is not None
+        weights = self.attribute_weights_IA[nums].unsqueeze(-1).to(self.attributes.weight.dtype)
+        return (self.attributes(self.attribute_nums_IA[nums]) * weights).sum(dim=-2)
+
+    def reconstruct_text(self, vectors_PD: Tensor) -> Tensor:
+        """Item vectors [P, D] -> guesses of their text vectors [P, K], by the text map's transpose: no new weights."""
+        assert self.text_map is not None
+        return vectors_PD @ self.text_map.weight
+
+
+def no_attributes(num_items: int, attributes_per_item: int) -> ItemAttributes:
+    """Attributes of items that have none."""
+    shape = (num_items + 1, attributes_per_item)
+    return ItemAttributes(torch.zeros(shape, dtype=torch.int32), torch.zeros(shape, dtype=torch.float16))
 
 
 def pick_hidden_ids(num_items: int, share: float, generator: Generator) -> Tensor | None:

@@ -38,3 +38,15 @@ def mix_domains(losses: Mapping[int, Tensor], counts: Mapping[int, int], *, temp
     weights = {domain: counts[domain] ** temperature for domain in losses}
     total = sum(weights.values())
     return torch.stack([losses[domain] * (weights[domain] / total) for domain in losses]).sum()
+
+
+def text_reconstruction(guesses_PK: Tensor, text_PK: Tensor) -> Tensor:
+    """Mean of 1 - cosine of each item's text vector and its guess from the item vector: the decoder's loss."""
+    return (1 - F.cosine_similarity(guesses_PK, text_PK, dim=-1)).mean()
+
+
+def text_alignment(ids_PD: Tensor, texts_PD: Tensor, *, temperature: float) -> Tensor:
+    """InfoNCE both ways (van den Oord et al. 2018): an item's id part finds its own text part among P, and back."""
+    logits_PP = F.normalize(ids_PD, dim=-1) @ F.normalize(texts_PD, dim=-1).T / temperature
+    own_P = torch.arange(len(logits_PP), device=logits_PP.device)
+    return (F.cross_entropy(logits_PP, own_P) + F.cross_entropy(logits_PP.T, own_P)) / 2

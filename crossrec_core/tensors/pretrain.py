@@ -13,6 +13,7 @@ from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.items import pick_hidden_ids
 from crossrec_core.tensors.losses import full_softmax, mix_domains, sampled_softmax
 from crossrec_core.tensors.negatives import draw_negatives
+from crossrec_core.tensors.text_objective import text_objective
 
 
 def make_step(
@@ -23,12 +24,14 @@ def make_step(
     num_negatives: int,
     domain_temperature: float,
     generator: Generator,
+    reconstruction: float = 0.0,
+    alignment: float = 0.0,
 ) -> Callable[[Batch], Tensor | None]:
     """Build the step of pretraining and fine-tuning alike: next-item loss in the domains of ``candidates``.
 
     ``candidates`` maps domain numbers to ascending item numbers [V]; other targets are ignored. The step returns None
     for a batch without a target. ``generator`` draws negatives and hidden ids; it lives where the model and the
-    candidates live.
+    candidates live. ``reconstruction`` and ``alignment`` are the weights of ``text_objective``; 0 is off.
     """
 
     def step(batch: Batch) -> Tensor | None:
@@ -49,7 +52,12 @@ def make_step(
             else:
                 negatives_K = draw_negatives(nums_V, num_negatives, generator)
                 losses[domain] = _sampled_loss(model, queries_PD, targets_P, negatives_K, hidden_I)
-        return mix_domains(losses, counts, temperature=domain_temperature) if losses else None
+        if not losses:
+            return None
+        loss = mix_domains(losses, counts, temperature=domain_temperature)
+        return loss + text_objective(
+            model.items, batch.target_items_BL, reconstruction=reconstruction, alignment=alignment, generator=generator
+        )
 
     return step
 

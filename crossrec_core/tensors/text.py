@@ -1,8 +1,7 @@
-"""Item texts in, vectors out: the embedded default text encoder. Nothing is downloaded (IO: save and load).
+"""Item texts in, raw vectors out: latent semantic analysis, the embedded default. No download (IO: save and load).
 
-lower-cased words and word pairs -> hash buckets -> TF-IDF (sublinear tf) -> truncated SVD -> whitening -> unit length.
-N texts, T hash buckets, K dimensions. Whitening takes out the few directions that all texts share, which would
-otherwise make every pair of items look alike (WhitenRec, Zhang et al. 2024).
+lower-cased words and word pairs -> hash buckets -> TF-IDF (sublinear tf) -> truncated SVD (Deerwester et al. 1990).
+``whitening`` makes item vectors of what comes out. N texts, T hash buckets, W dimensions.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +18,7 @@ from sklearn.preprocessing import normalize
 from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.folders import open_folder, read_json, read_tensors, replace_folder, write_json
 
-ENCODER_NAME = "tfidf_svd"
-_SMALLEST_SCALE = 1e-6
+ENCODER_NAME = "lsa"
 
 
 @dataclass(frozen=True)
@@ -28,13 +26,12 @@ class TextEncoder:
     """A fitted encoder."""
 
     idf_T: np.ndarray  # float32, 0 for buckets below min_document_count
-    components_TK: np.ndarray  # float32: projection and whitening in one
-    mean_K: np.ndarray  # float32, of the projected texts
+    components_TW: np.ndarray  # float32: the projection
 
 
 @dataclass(frozen=True)
 class LoadTextEncoder:
-    """Picklable: a path; calling it loads the encoder and returns texts -> float32 [N, K]."""
+    """Picklable: a path; calling it loads the encoder and returns texts -> float32 [N, W]."""
 
     path: str
 
@@ -46,7 +43,7 @@ class LoadTextEncoder:
 def fit_text(
     texts: Sequence[str], *, dimensions: int, num_buckets: int, min_document_count: int, seed: int
 ) -> TextEncoder:
-    """Fit on distinct non-empty texts. K = ``dimensions``, or the rank of the texts where that is smaller, zero-padded.
+    """Fit on non-empty texts. W = ``dimensions``, or the rank of the texts where that is smaller, zero-padded.
 
     Raises CrossRecError when no word occurs in ``min_document_count`` texts.
     """
@@ -63,21 +60,15 @@ def fit_text(
     if rank < 1:
         raise CrossRecError(f"text: {len(texts)} texts are too few to fit on; set text.dimensions = 0")
     svd = TruncatedSVD(rank, random_state=seed, n_iter=4).fit(tfidf_NT)
-    projected_NK = svd.transform(tfidf_NT)
-    mean_K, scale_K = projected_NK.mean(axis=0), projected_NK.std(axis=0)
-    whiten_K = np.where(scale_K > _SMALLEST_SCALE, 1 / np.maximum(scale_K, _SMALLEST_SCALE), 0.0)
-    components_TK = np.zeros((num_buckets, dimensions), np.float32)
-    components_TK[:, :rank] = svd.components_.T * whiten_K
-    return TextEncoder(idf_T, components_TK, np.pad(mean_K * whiten_K, (0, dimensions - rank)).astype(np.float32))
+    components_TW = np.zeros((num_buckets, dimensions), np.float32)
+    components_TW[:, :rank] = svd.components_.T
+    return TextEncoder(idf_T, components_TW)
 
 
 def encode(encoder: TextEncoder, texts: Sequence[str]) -> np.ndarray:
-    """Unit vectors, float32 [N, K]; the zero vector for a text without a known word."""
+    """Raw vectors, float32 [N, W]; the zero vector for a text without a known word."""
     tfidf_NT = _weigh(_count_words(texts, len(encoder.idf_T)), encoder.idf_T)
-    has_words_N1 = np.asarray(tfidf_NT.sum(axis=1)) > 0
-    vectors_NK = np.asarray(tfidf_NT @ encoder.components_TK) - encoder.mean_K
-    lengths_N1 = np.linalg.norm(vectors_NK, axis=1, keepdims=True)
-    return np.where(has_words_N1, vectors_NK / np.maximum(lengths_N1, _SMALLEST_SCALE), 0.0).astype(np.float32)
+    return np.asarray(tfidf_NT @ encoder.components_TW).astype(np.float32)
 
 
 def save_text(path: str, encoder: TextEncoder) -> None:
@@ -85,7 +76,7 @@ def save_text(path: str, encoder: TextEncoder) -> None:
     tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in vars(encoder).items()}
     with replace_folder(path) as staging:
         save_file(tensors, staging / "text.safetensors")
-        write_json(staging / "text.json", {"encoder": ENCODER_NAME, "dimensions": encoder.components_TK.shape[1]})
+        write_json(staging / "text.json", {"encoder": ENCODER_NAME, "dimensions": encoder.components_TW.shape[1]})
 
 
 def load_text(path: str) -> TextEncoder:

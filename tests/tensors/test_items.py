@@ -1,9 +1,10 @@
+import pytest
 import torch
 
 from crossrec_core.tensors.checkpoint import load_checkpoint, save_checkpoint
 from crossrec_core.tensors.items import pick_hidden_ids
 from tests.tensors.test_checkpoint import ABOUT
-from tests.tensors.worlds import tiny_model
+from tests.tensors.worlds import tiny_attributes, tiny_model
 
 
 def text_vectors(num_items=20):
@@ -63,3 +64,51 @@ def test_a_new_item_is_described_by_its_text_alone(tmp_path):
     grown.items.text_vectors_IK[21] = model.items.text_vectors_IK[7]
     expected = grown.items.text_map(model.items.text_vectors_IK[7].float())
     torch.testing.assert_close(grown.item_vectors(torch.tensor([21]))[0], expected)
+
+
+def test_items_of_the_same_text_differ_by_their_ids_alone():
+    vectors_IK = text_vectors()
+    vectors_IK[2] = vectors_IK[1]
+    model = tiny_model(text_vectors_IK=vectors_IK, text_dimensions=4)
+    one, two = model.item_vectors(torch.tensor([1, 2]))
+    torch.testing.assert_close(one - two, model.items.ids[1] - model.items.ids[2])
+
+
+def test_attributes_add_the_mean_of_each_kind():
+    attributes, shape = tiny_attributes()
+    model = tiny_model(attributes=attributes, **shape)
+    vectors, embedded = model.item_vectors(torch.arange(21)), model.items.attributes.weight
+    torch.testing.assert_close(vectors[1] - model.items.ids[1], (embedded[1] + embedded[2]) / 2)
+    torch.testing.assert_close(vectors[3] - model.items.ids[3], embedded[3])
+    assert torch.equal(vectors[4:], model.items.ids[4:])
+    assert not vectors[0].any()
+
+
+def test_attributes_learn_and_their_padding_does_not():
+    attributes, shape = tiny_attributes()
+    model = tiny_model(attributes=attributes, **shape)
+    model.item_vectors(torch.tensor([[3, 0]])).sum().backward()
+    assert model.items.attributes.weight.grad.any(dim=1).tolist() == [False, False, False, True]
+
+
+def test_attributes_have_a_second_derivative():
+    attributes, shape = tiny_attributes()
+    model = tiny_model(attributes=attributes, **shape)
+    table = model.items.attributes.weight
+    (grad,) = torch.autograd.grad(model.item_vectors(torch.tensor([1])).pow(3).sum(), table, create_graph=True)
+    (second,) = torch.autograd.grad(grad.sum(), table)
+    assert second.any()
+
+
+def test_grown_items_have_no_attributes_and_old_ones_keep_theirs(tmp_path):
+    attributes, shape = tiny_attributes()
+    model = tiny_model(attributes=attributes, **shape)
+    save_checkpoint(str(tmp_path / "m"), model, ABOUT)
+    grown = load_checkpoint(str(tmp_path / "m"), num_items=22).model
+    assert torch.equal(grown.item_vectors(torch.arange(21)), model.item_vectors(torch.arange(21)))
+    assert not grown.item_vectors(torch.tensor([21, 22])).any()
+
+
+def test_a_config_with_attributes_and_none_given_is_refused():
+    with pytest.raises(AssertionError, match="attributes go with a config"):
+        tiny_model(num_attributes=3, attributes_per_item=2)

@@ -1,7 +1,15 @@
+import math
+
 import pytest
 import torch
 
-from crossrec_core.tensors.losses import full_softmax, mix_domains, sampled_softmax
+from crossrec_core.tensors.losses import (
+    full_softmax,
+    mix_domains,
+    sampled_softmax,
+    text_alignment,
+    text_reconstruction,
+)
 
 
 def random_case():
@@ -30,3 +38,16 @@ def test_a_negative_that_is_the_target_changes_nothing():
 def test_domains_are_weighed_by_their_size_and_the_temperature(temperature, expected):
     losses = {1: torch.tensor(2.0), 2: torch.tensor(4.0)}
     assert float(mix_domains(losses, {1: 9, 2: 1}, temperature=temperature)) == pytest.approx(expected)
+
+
+def test_text_reconstruction_is_one_minus_the_mean_cosine():
+    guesses, texts = torch.tensor([[2.0, 0.0], [0.0, 1.0], [-3.0, 0.0]]), torch.tensor([[1.0, 0.0]] * 3)
+    torch.testing.assert_close(text_reconstruction(guesses, texts), torch.tensor((0.0 + 1.0 + 2.0) / 3))
+
+
+def test_text_alignment_is_the_cross_entropy_both_ways():
+    ids, texts = torch.tensor([[3.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    # logits [[2, 2], [0, 0]]: rows cannot tell the texts apart, the first text finds its item, the second the other one
+    rows, columns = math.log(2), (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(2))) / 2
+    found = text_alignment(ids, texts, temperature=0.5)
+    torch.testing.assert_close(found, torch.tensor((rows + columns) / 2))

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
 from crossrec_core.tensors.finetune import build_model
+from crossrec_core.tensors.items import ItemAttributes, no_attributes
 
 
 def config(**changes: object) -> ModelConfig:
@@ -16,9 +17,20 @@ def config(**changes: object) -> ModelConfig:
     return ModelConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def tiny_model(*, seed: int = 0, text_vectors_IK: Tensor | None = None, **changes: object) -> SequenceModel:
+def tiny_model(
+    *, seed: int = 0, text_vectors_IK: Tensor | None = None, attributes: ItemAttributes | None = None, **changes: object
+) -> SequenceModel:
     """A fresh tiny model in evaluation mode."""
-    return build_model(config(**changes), seed=seed, text_vectors_IK=text_vectors_IK).eval()
+    return build_model(config(**changes), seed=seed, text_vectors_IK=text_vectors_IK, attributes=attributes).eval()
+
+
+def tiny_attributes() -> tuple[ItemAttributes, dict[str, object]]:
+    """Attributes of items 1-3 out of 20, and what they change in the config."""
+    attributes = no_attributes(20, 2)
+    attributes.nums_IA[1], attributes.weights_IA[1] = torch.tensor([1, 2]), torch.tensor([0.5, 0.5])
+    attributes.nums_IA[2], attributes.weights_IA[2] = torch.tensor([1, 2]), torch.tensor([0.5, 0.5])
+    attributes.nums_IA[3], attributes.weights_IA[3] = torch.tensor([3, 0]), torch.tensor([1.0, 0.0])
+    return attributes, {"num_attributes": 3, "attributes_per_item": 2}
 
 
 def random_columns(num_rows: int, length: int, *, seed: int = 0, num_items: int = 20) -> dict[str, Tensor]:
