@@ -27,7 +27,8 @@ from crossrec_core.ledger import DONE, FAILED, RUNNING, StepRecord, read_steps, 
 from crossrec_core.settings import Settings
 from jobs.memory import MemoryMeter
 
-PACKAGES = ("crossrec", "pyspark", "torch", "petastorm", "pyarrow", "pandas", "numpy", "deltalake", "duckdb")
+PACKAGES = ("crossrec", "pyspark", "torch", "petastorm", "pyarrow", "pandas", "numpy", "deltalake", "duckdb",
+            "sentence-transformers")  # fmt: skip
 
 
 @dataclass(frozen=True)

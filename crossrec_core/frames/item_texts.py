@@ -98,4 +98,6 @@ def with_whitened(raw: DataFrame, load_whitening: Callable[[], Callable[[Any], A
 
 def _keep_nonzero(nums: pd.Series, vectors_NK: Any) -> pd.DataFrame:
     has_vector_N = vectors_NK.any(axis=1)
-    return pd.DataFrame({c.ITEM_NUM: nums.to_numpy()[has_vector_N], c.VECTOR: list(vectors_NK[has_vector_N])})
+    # dtype: without any row pandas takes a column for floats, and Arrow refuses to make lists of it
+    vectors = pd.Series(list(vectors_NK[has_vector_N]), dtype=object)
+    return pd.DataFrame({c.ITEM_NUM: nums.to_numpy()[has_vector_N], c.VECTOR: vectors})

@@ -68,6 +68,11 @@ def write_world(lake):
          c.WEIGHT: 5.0, c.RECENT_WEIGHT: 5.0, c.TREND_WEIGHTS: [1.0], c.IS_HEAD: False}
         for purpose in purposes for name, number in DOMAINS.items() for item in range(10 * number - 9, 10 * number + 1)
     ], append=True)  # fmt: skip
+    write_rows(lake, t.SPLIT_INTERACTIONS, [
+        {c.RUN_ID: "r1", c.DOMAIN: name, c.USER_NUM: 1, c.ITEM_NUM: item, c.ACTION_NUM: 1, c.WEIGHT: 1.0, c.VALUE: None,
+         c.EVENT_TIME: None, c.EVENT_ORDER: item, c.TIE_BREAK: 0, c.SPLIT: c.TRAIN}
+        for name, number in DOMAINS.items() for item in range(10 * number - 9, 10 * number + 1)
+    ], append=True)  # fmt: skip
     held_out, pairs = [], []
     for user in users:
         row, truth = sequence_row(user, c.VALIDATE), sequence_row(user, c.BACKTEST)[c.ITEM_NUMS][5]
@@ -85,7 +90,7 @@ def write_world(lake):
 def write_catalogue(lake, texts):
     rows = [
         {c.RUN_ID: "r1", c.DOMAIN: domain, c.ITEM_NUM: item, c.ITEM_ID: f"i{item}", c.TITLE: title, c.TEXT: text,
-         c.CATEGORIES: [], c.NUMERICS: {}, c.LABELS: {}}
+         c.CATEGORIES: [f"kind {item % 2}"], c.NUMERICS: {}, c.LABELS: {}}
         for domain, item, title, text in texts
     ]  # fmt: skip
     write_rows(lake, t.ITEM_FEATURES, rows, replace={c.RUN_ID: "r1"})
@@ -95,6 +100,7 @@ def read_settings(folder, **train):
     (folder / "world.toml").write_text(SETTINGS)
     overrides = {
         "lake": {"path": str(folder / "lake")}, "text": {"dimensions": 4, "num_buckets": 64},
+        "attributes": {"min_items": 1},
         "model": {"width": 16, "heads": 2, "dropout": 0.0}, "sequences": {"max_len": MAX_LEN},
         "train": {"threads": 1, "pretrain": FIT, "finetune": FIT, "target_only": FIT, **train},
     }  # fmt: skip
@@ -107,7 +113,10 @@ def trained(spark, tmp_path_factory):
     settings = read_settings(folder)
     night = Night("r1", date(2024, 7, 1), Lake(settings.lake.path))
     write_world(night.lake)
-    texts = [("rich", 1, "green tea", None), ("rich", 2, "iron pan", None), ("thin", 11, None, "green tea")]
+    texts = [
+        ("rich", 1, "green tea", None), ("rich", 2, "black tea", None), ("rich", 4, "iron pan", None),
+        ("thin", 11, None, "green tea"), ("thin", 12, None, "black pan"),
+    ]  # fmt: skip
     write_catalogue(night.lake, texts)
     counts = {
         "embed_text": embed_text.run(settings, night, spark), "pretrain": pretrain.run(settings, night, spark),
@@ -175,8 +184,16 @@ def test_text_reaches_the_models(trained):
     assert vectors_IK[[1, 11]].any(dim=1).all()
     assert torch.equal(vectors_IK[1], vectors_IK[11])
     assert not vectors_IK[3].any()
-    # "iron pan" has no word that occurs in two texts
-    assert counts["embed_text"] == {"texts_fitted": 3, "item_vectors": 2}
+    assert counts["embed_text"]["texts_fitted"] == counts["embed_text"]["item_vectors"] == 5
+
+
+def test_attributes_reach_the_models(trained):
+    _, night, counts = trained
+    items = load(night, "validate", "transferred", "thin").model.items
+    assert counts["embed_text"]["attribute_ids"] == len(items.attributes.weight) - 1 == 2
+    assert torch.equal(items.attribute_nums_IA[1], items.attribute_nums_IA[11])
+    assert not torch.equal(items.attribute_nums_IA[1], items.attribute_nums_IA[2])
+    assert not items.attribute_nums_IA[3].any()
 
 
 def test_the_winner_is_refitted_for_serve_with_its_pretrained_model(trained, spark):
@@ -199,7 +216,9 @@ def test_a_catalogue_without_text_leaves_no_vectors(trained, spark, tmp_path):
     settings = read_settings(tmp_path)
     night = Night("r1", date(2024, 7, 1), Lake(settings.lake.path))
     write_catalogue(night.lake, [("rich", 1, None, ""), ("rich", 2, " ", None)])
-    assert embed_text.run(settings, night, spark) == {"texts_fitted": 0, "item_vectors": 0}
+    assert embed_text.run(settings, night, spark) == {
+        "texts_fitted": 0, "item_vectors": 0, "attribute_ids": 0, "item_attributes": 0,
+    }  # fmt: skip
 
 
 def test_a_stage_without_epochs_is_skipped(trained, spark, tmp_path):
