@@ -126,6 +126,7 @@ class TextSettings:
     )
     dimensions: int = setting("Width of the whitened text vectors; 0 is off.", low=0)
     num_buckets: int = setting("lsa: hash buckets of the TF-IDF.", low=16)
+    svd_dimensions: int = setting("lsa: width of the SVD, of which whitening keeps text.dimensions.", low=1)
     min_document_count: int = setting("lsa: training items a term must occur in.", low=1)
     max_fit_items: int = setting("Training items that lsa and whitening are fitted on at most, drawn by hash.", low=100)
     model: str = setting("bert: folder or hub name; empty for the MiniLM that crossrec[bert] installs.")

@@ -54,8 +54,8 @@ def encode_with_lsa(settings: Settings, store: Store, item_texts: DataFrame, tra
     if len(sample) < MIN_TEXTS:
         return Raw(None, {"texts_fitted": 0})
     encoder = fit_text(
-        sample, dimensions=text.dimensions, num_buckets=text.num_buckets, min_document_count=text.min_document_count,
-        seed=settings.train.seed,
+        sample, dimensions=text.svd_dimensions, num_buckets=text.num_buckets,
+        min_document_count=text.min_document_count, seed=settings.train.seed,
     )  # fmt: skip
     path = night.lake.at(model_location(night.run_id, "text", ENCODER_NAME, "all"))
     save_text(path, encoder)
