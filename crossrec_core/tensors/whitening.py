@@ -91,7 +91,8 @@ def fit_whitening(raw_NW: np.ndarray, *, dimensions: int, edges: Edges | None = 
 def decorrelate(whitening: Whitening, raw_NW: np.ndarray) -> np.ndarray:
     """Before the last step to unit length: mean 0 and covariance I on the fitted rows; a zero row stays zero."""
     has_vector_N1 = raw_NW.any(axis=1, keepdims=True)
-    vectors_NK = (_unit(raw_NW.astype(np.float32)) - whitening.mean_W) @ whitening.map_WK
+    # float64: the rounding of a product depends on how many rows are multiplied; this way it is lost in the cast
+    vectors_NK = (_unit(raw_NW.astype(np.float64)) - whitening.mean_W) @ whitening.map_WK.astype(np.float64)
     return np.where(has_vector_N1, vectors_NK, 0.0).astype(np.float32)
 
 
