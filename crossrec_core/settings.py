@@ -166,11 +166,21 @@ class BaselinesSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    encoder: str = setting("Sequence encoder.", choices=("gpt",))
+    encoder: str = setting(
+        "Sequence encoder: causal or masked transformer, recurrent cells, or HSTU for long histories.",
+        choices=("gpt", "bert", "lstm", "gru", "hstu"),
+    )
     width: int = setting("Width of the vectors.", low=4)
     layers: int = setting("Blocks of the encoder.", low=1)
     heads: int = setting("Attention heads; divides the width.", low=1)
     dropout: float = setting("Dropout.", low=0, high=0.95)
+    relative_bias: str = setting(
+        "Attention bias by log2 of the seconds between events, by distance, or both.",
+        choices=("none", "position", "time", "time_and_position"),
+    )
+    adapter_rank: int = setting("Rank of the low-rank adapters per target domain; 0 is off.", low=0)
+    mask_share: float = setting("bert: share of the events hidden in training.", low=0, high=1)
+    mask_last_share: float = setting("bert: share of the rows in which only the last is hidden.", low=0, high=1)
     id_dropout: float = setting("Share of items per batch whose id embedding is hidden: text learns.", low=0, high=1)
     full_softmax_items: int = setting("Domains up to this many candidates train on the full softmax.", low=0)
     num_negatives: int = setting("Shared uniform negatives per domain above that.", low=1)

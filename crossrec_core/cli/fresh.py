@@ -21,7 +21,7 @@ from crossrec_core.tensors.ranked_lists import Columns, rank_batch
 from crossrec_core.tensors.scorer import LoadModels, ModelFolder, load_models
 from crossrec_core.tensors.user_batch import Ragged, UserBatch
 
-LISTS = (c.ITEM_NUMS, c.DOMAIN_NUMS, c.ACTION_NUMS, c.GAP_BUCKETS)
+LISTS = (c.ITEM_NUMS, c.DOMAIN_NUMS, c.ACTION_NUMS, c.GAP_BUCKETS, c.EVENT_ORDERS)
 TABLES = (t.USER_IDS, t.LABEL_IDS, t.SEQUENCES, t.HISTORIES, t.MODELS, t.ITEM_FEATURES)
 BLOCK_ITEMS = 65_536  # of one user: a quarter of a MiB of scores
 USER = "SELECT user_num FROM user_ids WHERE user_space = $1 AND user_id = $2"
@@ -131,6 +131,7 @@ def _user_batch(connection: duckdb.DuckDBPyConnection, asked: Asked) -> UserBatc
         domains_BL=lists[c.DOMAIN_NUMS],
         actions_BL=lists[c.ACTION_NUMS],
         gaps_BL=lists[c.GAP_BUCKETS],
+        orders_BL=lists[c.EVENT_ORDERS],
         seen={asked.domain_num: Ragged(torch.zeros_like(seen_S), seen_S)},
         wanted_B={asked.domain_num: torch.tensor([True])},
     )

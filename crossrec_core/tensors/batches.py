@@ -4,12 +4,12 @@ B batch, L length. Rows are right padded: oldest event first, zeros at the end.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Generator, Tensor
 
-SEQUENCE_COLUMNS = ("item_nums", "domain_nums", "action_nums", "gap_buckets")
+SEQUENCE_COLUMNS = ("item_nums", "domain_nums", "action_nums", "gap_buckets", "event_orders")
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Batch:
     domains_BL: Tensor  # int64
     actions_BL: Tensor  # int64
     gaps_BL: Tensor  # int64
+    orders_BL: Tensor  # int64, unix microseconds, or positions
     target_items_BL: Tensor  # int64, the next item, 0 = ignore
     target_domains_BL: Tensor  # int64, its domain, 0 = ignore
 
@@ -28,8 +29,8 @@ def to_batch(columns: Mapping[str, Tensor]) -> Batch:
     """Feed columns [B, L] -> a batch, cropped to its longest row; the target of a position is the event after it."""
     events = [columns[name] for name in SEQUENCE_COLUMNS]
     length = max(int((events[0] != 0).sum(dim=1).max()), 1) if len(events[0]) else 1
-    items_BL, domains_BL, actions_BL, gaps_BL = (values[:, :length] for values in events)
-    return Batch(items_BL, domains_BL, actions_BL, gaps_BL, _shift_left(items_BL), _shift_left(domains_BL))
+    events = [values[:, :length] for values in events]
+    return Batch(*events, target_items_BL=shift_left(events[0]), target_domains_BL=shift_left(events[1]))
 
 
 def keep_domain(columns: Mapping[str, Tensor], domain_num: int) -> dict[str, Tensor]:
@@ -46,10 +47,18 @@ def keep_domain(columns: Mapping[str, Tensor], domain_num: int) -> dict[str, Ten
 def keep_targets(batch: Batch, domain_nums: Tensor) -> Batch:
     """Ignore the targets outside the wanted domains (int64 [any]); inputs stay."""
     keep_BL = torch.isin(batch.target_domains_BL, domain_nums.to(batch.target_domains_BL.device))
-    return Batch(
-        batch.items_BL, batch.domains_BL, batch.actions_BL, batch.gaps_BL,
-        batch.target_items_BL * keep_BL, batch.target_domains_BL * keep_BL,
-    )  # fmt: skip
+    return replace(
+        batch,
+        target_items_BL=batch.target_items_BL * keep_BL,
+        target_domains_BL=batch.target_domains_BL * keep_BL,
+    )
+
+
+def shift_left(values_BL: Tensor) -> Tensor:
+    """The value of the next position; 0 at the last one."""
+    shifted_BL = torch.zeros_like(values_BL)
+    shifted_BL[:, :-1] = values_BL[:, 1:]
+    return shifted_BL
 
 
 def is_candidate(nums: Tensor, candidates_V: Tensor) -> Tensor:
@@ -97,9 +106,3 @@ def _cut(rows: Mapping[str, Tensor], batch_size: int, generator: Generator) -> I
     for start in starts.tolist():
         picked = by_length[start : start + batch_size]
         yield {name: values[picked] for name, values in rows.items()}
-
-
-def _shift_left(values_BL: Tensor) -> Tensor:
-    shifted_BL = torch.zeros_like(values_BL)
-    shifted_BL[:, :-1] = values_BL[:, 1:]
-    return shifted_BL

@@ -94,7 +94,10 @@ def precompute_vectors(model: SequenceModel, nums_V: Tensor, *, block_items: int
 
 def _load_model(folder: Path, path: str, num_items: int | None) -> SequenceModel:
     weights = read_tensors(folder / "weights.safetensors")
-    config = ModelConfig(**read_json(folder / "config.json"))
+    try:
+        config = ModelConfig(**read_json(folder / "config.json"))
+    except TypeError as error:
+        raise CheckpointError(f"{path}: its config.json is of another release; run jobs/pretrain.py again") from error
     if num_items is not None and num_items < config.num_items:
         raise CheckpointError(
             f"{path}: trained on {config.num_items} items, this run has {num_items}; run jobs/pretrain.py again"

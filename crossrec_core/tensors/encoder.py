@@ -1,27 +1,38 @@
-"""Sequences of events in, one vector per position out: a causal transformer ("gpt").
+"""Sequences of events in, one vector per position out: embeddings, a stack of blocks, queries.
 
-B batch, L length, H heads, E head width, D width, V items. Rows are right padded: events first, zeros at the end.
-A position sees itself and what lies before it, so padding, which lies after, can change nothing. Positions are
-rotary (Su et al. 2021): only the distance between two events counts, so neither padding nor the cut to the latest
-events moves a position, and a longer history than any seen in training needs no new parameters.
+B batch, L length, D width, V items. Rows are right padded: events first, zeros at the end.
+
+    gpt, hstu   a position sees itself and what lies before it; padding lies after and can change nothing
+    lstm, gru   likewise, through a state
+    bert        every event sees every event of its row; what is wanted stands as a masked event at the end
+
+Positions are rotary (Su et al. 2021): only the distance between two events counts, so neither padding nor the cut to
+the latest events moves a position, and a longer history than any seen in training needs no new parameters.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from crossrec_core.errors import ConfigError
+from crossrec_core.tensors.adapters import AdaptedLinear
+from crossrec_core.tensors.batches import shift_left
+from crossrec_core.tensors.blocks import HstuBlock, TransformerBlock
+from crossrec_core.tensors.context import Context
 from crossrec_core.tensors.items import INIT_STD, ItemTable
+from crossrec_core.tensors.masking import MASK_ITEM, append_mask
+from crossrec_core.tensors.recurrent import RecurrentBlock
+from crossrec_core.tensors.relative_bias import time_buckets, uses_time
 
-ROTARY_BASE = 10_000.0
+BERT, RECURRENT = "bert", ("lstm", "gru")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """What shapes the model. ``num_*`` count from 1; 0 is padding."""
 
-    encoder: str
+    encoder: str  # gpt, bert, lstm, gru or hstu
     num_items: int
     num_domains: int
     num_actions: int
@@ -33,61 +44,12 @@ class ModelConfig:
     id_dropout: float
     max_len: int
     text_dimensions: int
+    relative_bias: str  # one of relative_bias.KINDS
+    adapter_rank: int  # 0 = no adapters
+    mask_share: float  # of the events that bert hides in training
+    mask_last_share: float  # of the rows in which it hides the last one alone
     num_attributes: int = 0
     attributes_per_item: int = 0
-
-
-def attention(q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, *, second_order: bool = False) -> Tensor:
-    """Causal scaled dot-product attention: [B, H, L, E] -> [B, H, L, E].
-
-    Torch's fused kernels have no second derivative; ``second_order`` spells the formula out instead.
-    """
-    if not second_order:
-        return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, is_causal=True)
-    length = q_BHLE.shape[-2]
-    later_LL = torch.ones(length, length, dtype=torch.bool, device=q_BHLE.device).triu(1)
-    logits_BHLL = q_BHLE @ k_BHLE.transpose(-1, -2) * q_BHLE.shape[-1] ** -0.5
-    return logits_BHLL.masked_fill(later_LL, -torch.inf).softmax(-1) @ v_BHLE
-
-
-def rotate(x_BHLE: Tensor) -> Tensor:
-    """Turn each pair of coordinates by an angle that grows with the position (Su et al. 2021, eq. 34)."""
-    length, half = x_BHLE.shape[-2], x_BHLE.shape[-1] // 2
-    places_L = torch.arange(length, device=x_BHLE.device, dtype=torch.float32)
-    speeds_E = ROTARY_BASE ** (-torch.arange(half, device=x_BHLE.device, dtype=torch.float32) / half)
-    angles_LE = torch.outer(places_L, speeds_E)
-    cos_LE, sin_LE = angles_LE.cos().to(x_BHLE.dtype), angles_LE.sin().to(x_BHLE.dtype)
-    left, right = x_BHLE[..., :half], x_BHLE[..., half : 2 * half]
-    return torch.cat((left * cos_LE - right * sin_LE, left * sin_LE + right * cos_LE, x_BHLE[..., 2 * half :]), dim=-1)
-
-
-class Block(nn.Module):
-    """Pre-norm attention and SwiGLU (Shazeer 2020), each added through a sigmoid gate (LiGR, Borisyuk et al. 2025)."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm, self.ffn_norm = nn.RMSNorm(width), nn.RMSNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.attention_out = nn.Linear(width, width, bias=False)
-        self.ffn_in = nn.Linear(width, 4 * width, bias=False)
-        self.ffn_out = nn.Linear(2 * width, width, bias=False)
-        self.attention_gate, self.ffn_gate = nn.Linear(width, width), nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x_BLD: Tensor, *, second_order: bool = False) -> Tensor:
-        mixed_BLD = self._attend(self.attention_norm(x_BLD), second_order=second_order)
-        x_BLD = x_BLD + torch.sigmoid(self.attention_gate(x_BLD)) * self.dropout(mixed_BLD)
-        left, right = self.ffn_in(self.ffn_norm(x_BLD)).chunk(2, dim=-1)
-        changed_BLD = self.ffn_out(F.silu(left) * right)
-        return x_BLD + torch.sigmoid(self.ffn_gate(x_BLD)) * self.dropout(changed_BLD)
-
-    def _attend(self, x_BLD: Tensor, *, second_order: bool) -> Tensor:
-        batch, length, width = x_BLD.shape
-        split = self.qkv(x_BLD).view(batch, length, 3, self.heads, width // self.heads)
-        q_BHLE, k_BHLE, v_BHLE = split.permute(2, 0, 3, 1, 4)
-        mixed_BHLE = attention(rotate(q_BHLE), rotate(k_BHLE), v_BHLE, second_order=second_order)
-        return self.attention_out(mixed_BHLE.transpose(1, 2).reshape(batch, length, width))
 
 
 class SequenceModel(nn.Module):
@@ -107,8 +69,9 @@ class SequenceModel(nn.Module):
         self.gaps = nn.Embedding(config.num_gap_buckets + 1, config.width, padding_idx=0)
         self.target_domains = nn.Embedding(config.num_domains + 1, config.width, padding_idx=0)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.dropout) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(_make_block(config) for _ in range(config.layers))
         self.last_norm = nn.RMSNorm(config.width)
+        self.mask_D = nn.Parameter(torch.empty(config.width).normal_(std=INIT_STD)) if config.encoder == BERT else None
         self.apply(_init_weights)
 
     def forward(
@@ -117,19 +80,29 @@ class SequenceModel(nn.Module):
         domains_BL: Tensor,
         actions_BL: Tensor,
         gaps_BL: Tensor,
+        orders_BL: Tensor,
         *,
+        wanted_domains_BL: Tensor | None = None,
         hidden_I: Tensor | None = None,
         sparse: bool = False,
         second_order: bool = False,
     ) -> Tensor:
         """Events -> hidden vectors [B, L, D]; those at padded positions mean nothing.
 
-        ``hidden_I`` and ``sparse`` are as in ``ItemTable``; ``second_order`` as in ``attention``.
+        ``wanted_domains_BL`` (0 = not said) names the domain in which a position is asked for an item: it chooses the
+        adapters. Where it is not said, that is the domain of the next event, which the query names in training; to
+        ``bert``, of the event itself. ``hidden_I`` and ``sparse`` are as in ``ItemTable``; ``second_order`` as in
+        ``attention``.
         """
-        x_BLD = self.items(items_BL, hidden_I, sparse=sparse) + self.domains(domains_BL) + self.actions(actions_BL)
-        x_BLD = self.dropout(x_BLD + self.gaps(gaps_BL.clamp(max=self.config.num_gap_buckets)))
+        context = self._context(items_BL, domains_BL, orders_BL, wanted_domains_BL, second_order)
+        x_BLD = self.items(items_BL.clamp(min=0), hidden_I, sparse=sparse)
+        x_BLD = x_BLD + self.domains(domains_BL) + self.actions(actions_BL)
+        x_BLD = x_BLD + self.gaps(gaps_BL.clamp(max=self.config.num_gap_buckets))
+        if self.mask_D is not None:
+            x_BLD = x_BLD + self.mask_D * (items_BL == MASK_ITEM).unsqueeze(-1)
+        x_BLD = self.dropout(x_BLD)
         for block in self.blocks:
-            x_BLD = block(x_BLD, second_order=second_order)
+            x_BLD = block(x_BLD, context)
         return x_BLD
 
     def query(self, hidden: Tensor, target_domains: Tensor) -> Tensor:
@@ -142,13 +115,57 @@ class SequenceModel(nn.Module):
         return vectors
 
     def last_query(
-        self, items_BL: Tensor, domains_BL: Tensor, actions_BL: Tensor, gaps_BL: Tensor, target_domain: int
+        self,
+        items_BL: Tensor,
+        domains_BL: Tensor,
+        actions_BL: Tensor,
+        gaps_BL: Tensor,
+        orders_BL: Tensor,
+        target_domain: int,
     ) -> Tensor:
         """The query [B, D] after each row's last event, for one target domain; rows without events look at padding."""
-        hidden_BLD = self(items_BL, domains_BL, actions_BL, gaps_BL)
-        last_B = ((items_BL != 0).sum(dim=1) - 1).clamp(min=0)
+        events = [items_BL, domains_BL, actions_BL, gaps_BL, orders_BL]
+        if self.mask_D is not None:
+            events = append_mask(events)
+        last_B1 = ((events[0] != 0).sum(dim=1, keepdim=True) - 1).clamp(min=0)
+        wanted_domains_BL = torch.zeros_like(events[1]).scatter(1, last_B1, target_domain)
+        hidden_BLD = self(*events, wanted_domains_BL=wanted_domains_BL)
+        last_B = last_B1.squeeze(1)
         hidden_BD = hidden_BLD[torch.arange(len(last_B), device=last_B.device), last_B]
         return self.query(hidden_BD, torch.full_like(last_B, target_domain))
+
+    def _context(
+        self, items_BL: Tensor, domains_BL: Tensor, orders_BL: Tensor, wanted_BL: Tensor | None, second_order: bool
+    ) -> Context:
+        is_bert = self.config.encoder == BERT
+        default_BL = domains_BL if is_bert else shift_left(domains_BL)
+        chosen_BL = default_BL if wanted_BL is None else torch.where(wanted_BL == 0, default_BL, wanted_BL)
+        buckets_BLL = time_buckets(orders_BL) if uses_time(self.config.relative_bias) else None
+        return Context(chosen_BL, _both_ways(items_BL) if is_bert else None, buckets_BLL, second_order)
+
+
+def _make_block(config: ModelConfig) -> nn.Module:
+    if config.encoder in RECURRENT:
+        if config.relative_bias != "none":
+            raise ConfigError(
+                f"model.relative_bias: {config.relative_bias} with model.encoder = {config.encoder}, which has no "
+                'attention; set relative_bias = "none", or encoder = "gpt", "bert" or "hstu"'
+            )
+        return RecurrentBlock(
+            config.encoder, width=config.width, dropout=config.dropout, num_domains=config.num_domains,
+            adapter_rank=config.adapter_rank,
+        )  # fmt: skip
+    return {"gpt": TransformerBlock, BERT: TransformerBlock, "hstu": HstuBlock}[config.encoder](
+        width=config.width, heads=config.heads, dropout=config.dropout, relative_bias=config.relative_bias,
+        max_len=config.max_len, num_domains=config.num_domains, adapter_rank=config.adapter_rank,
+    )  # fmt: skip
+
+
+def _both_ways(items_BL: Tensor) -> Tensor:
+    """bool [B, 1, L, L]: every event of the row, and itself, so that padding sees something."""
+    is_event_B1L = (items_BL != 0).unsqueeze(1)
+    is_self_LL = torch.eye(items_BL.shape[1], dtype=torch.bool, device=items_BL.device)
+    return (is_event_B1L | is_self_LL).unsqueeze(1)
 
 
 def _init_weights(module: nn.Module) -> None:
@@ -160,3 +177,8 @@ def _init_weights(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=INIT_STD)
         with torch.no_grad():
             module.weight[0] = 0
+    elif isinstance(module, nn.RNNBase):
+        for name, values in module.named_parameters():
+            nn.init.zeros_(values) if "bias" in name else nn.init.xavier_uniform_(values)
+    elif isinstance(module, AdaptedLinear):  # after the linear maps inside it
+        module.zero_adapters()

@@ -45,6 +45,6 @@ def to_users(held_out: HeldOut, start: int, stop: int) -> UserBatch:
         seen = Ragged(rows_S[:0], rows_S[:0])
     return UserBatch(
         user_ids_B=np.array([""] * len(items_BL), dtype=object), items_BL=items_BL, domains_BL=columns["domain_nums"],
-        actions_BL=columns["action_nums"], gaps_BL=columns["gap_buckets"], seen={held_out.domain_num: seen},
-        wanted_B={},
+        actions_BL=columns["action_nums"], gaps_BL=columns["gap_buckets"], orders_BL=columns["event_orders"],
+        seen={held_out.domain_num: seen}, wanted_B={},
     )  # fmt: skip

@@ -59,7 +59,7 @@ def load_neural(folder: Path, settings: dict[str, Any], candidates: DomainCandid
 def encode(model: SequenceModel, events: list[Tensor], domain_num: int) -> Tensor:
     """The query [B, D] of every user for one target domain, independent of who else is in the batch.
 
-    ``events`` are the four sequence columns, int64 [B, L]. A row is computed at the length of its own bucket and in
+    ``events`` are the sequence columns, int64 [B, L]. A row is computed at the length of its own bucket and in
     whole tiles of rows, so that it rounds the same in every batch.
     """
     length_B = (events[0] != 0).sum(dim=1)
@@ -68,15 +68,15 @@ def encode(model: SequenceModel, events: list[Tensor], domain_num: int) -> Tenso
     while shorter < events[0].shape[1]:
         rows = torch.nonzero((length_B > shorter) & (length_B <= width)).flatten()
         if len(rows):
-            items, domains, actions, gaps = (pad_rows(values[rows, :width]) for values in events)
-            queries_BD[rows] = model.last_query(items, domains, actions, gaps, domain_num)[: len(rows)]
+            padded = [pad_rows(values[rows, :width]) for values in events]
+            queries_BD[rows] = model.last_query(*padded, target_domain=domain_num)[: len(rows)]
         shorter, width = width, min(2 * width, events[0].shape[1])
     return queries_BD
 
 
 def _events_of(users: UserBatch, domain_num: int, only_own_domain: bool) -> list[Tensor]:
     """The sequence columns; a model without transfer sees the target's events only, as it did in training."""
-    events = [users.items_BL, users.domains_BL, users.actions_BL, users.gaps_BL]
+    events = [users.items_BL, users.domains_BL, users.actions_BL, users.gaps_BL, users.orders_BL]
     if not only_own_domain:
         return events
     kept = keep_domain(dict(zip(SEQUENCE_COLUMNS, events, strict=True)), domain_num)

@@ -33,8 +33,8 @@ def phi_of_pairs(
         queries = []
         for start in range(0, len(columns_RL["item_nums"]), batch_size):
             picked = slice(start, start + batch_size)
-            items, domains, actions, gaps = (columns_RL[name][picked].to(device) for name in SEQUENCE_COLUMNS)
-            queries.append(model.last_query(items, domains, actions, gaps, domain_num).float().cpu())
+            events = [columns_RL[name][picked].to(device) for name in SEQUENCE_COLUMNS]
+            queries.append(model.last_query(*events, target_domain=domain_num).float().cpu())
         vectors_PD = model.item_vectors(items_P.to(device)).float().cpu()
     queries_RD = torch.cat(queries) if queries else vectors_PD[:0]
     length_R = (columns_RL["item_nums"] != 0).sum(dim=1)

@@ -1,4 +1,4 @@
-"""Stage 1: the step for next-item pretraining on all source domains. A batch in, a loss out.
+"""Stage 1: the step for next-item or masked-item pretraining on all source domains. A batch in, a loss out.
 
 P positions with a target, V candidates of a domain, K negatives, D width.
 """
@@ -9,9 +9,10 @@ import torch
 from torch import Generator, Tensor
 
 from crossrec_core.tensors.batches import Batch, is_candidate
-from crossrec_core.tensors.encoder import SequenceModel
+from crossrec_core.tensors.encoder import BERT, SequenceModel
 from crossrec_core.tensors.items import pick_hidden_ids
 from crossrec_core.tensors.losses import full_softmax, mix_domains, sampled_softmax
+from crossrec_core.tensors.masking import mask_batch
 from crossrec_core.tensors.negatives import draw_negatives
 from crossrec_core.tensors.text_objective import text_objective
 
@@ -27,18 +28,29 @@ def make_step(
     reconstruction: float = 0.0,
     alignment: float = 0.0,
 ) -> Callable[[Batch], Tensor | None]:
-    """Build the step of pretraining and fine-tuning alike: next-item loss in the domains of ``candidates``.
+    """Build the step of pretraining and fine-tuning alike: the loss of items in the domains of ``candidates``.
+
+    The targets are the next events; those of ``bert`` are the events that ``mask_batch`` hides.
 
     ``candidates`` maps domain numbers to ascending item numbers [V]; other targets are ignored. The step returns None
-    for a batch without a target. ``generator`` draws negatives and hidden ids; it lives where the model and the
+    for a batch without a target. ``generator`` draws negatives, hidden ids and masks; it lives where the model and the
     candidates live. ``reconstruction`` and ``alignment`` are the weights of ``text_objective``; 0 is off.
     """
 
+    config = model.config
+    domain_nums = torch.tensor(sorted(candidates), device=generator.device)
+
     def step(batch: Batch) -> Tensor | None:
-        hidden_I = pick_hidden_ids(model.config.num_items, model.config.id_dropout, generator)
+        hidden_I = pick_hidden_ids(config.num_items, config.id_dropout, generator)
+        if config.encoder == BERT:
+            batch = mask_batch(
+                batch, domain_nums, mask_share=config.mask_share, mask_last_share=config.mask_last_share,
+                generator=generator,
+            )  # fmt: skip
         hidden_BLD = model(
-            batch.items_BL, batch.domains_BL, batch.actions_BL, batch.gaps_BL, hidden_I=hidden_I, sparse=True
-        )
+            batch.items_BL, batch.domains_BL, batch.actions_BL, batch.gaps_BL, batch.orders_BL,
+            wanted_domains_BL=batch.target_domains_BL, hidden_I=hidden_I, sparse=True,
+        )  # fmt: skip
         losses, counts = {}, {}
         for domain, nums_V in candidates.items():
             taken_BL = (batch.target_domains_BL == domain) & is_candidate(batch.target_items_BL, nums_V)

@@ -35,6 +35,7 @@ class UserBatch:
     domains_BL: Tensor  # int64
     actions_BL: Tensor  # int64
     gaps_BL: Tensor  # int64
+    orders_BL: Tensor  # int64
     seen: Mapping[int, Ragged]  # item numbers
     wanted_B: Mapping[int, Tensor]  # bool: make a list for this domain
 
@@ -51,6 +52,7 @@ def to_user_batch(users: "pd.DataFrame", domain_nums: Sequence[int]) -> UserBatc
         domains_BL=_to_matrix(users[c.DOMAIN_NUMS]),
         actions_BL=_to_matrix(users[c.ACTION_NUMS]),
         gaps_BL=_to_matrix(users[c.GAP_BUCKETS]),
+        orders_BL=_to_matrix(users[c.EVENT_ORDERS]),
         seen={d: to_ragged(users[name]) for d, name in _present(users, c.SEEN, domain_nums)},
         wanted_B={d: _to_flags(users[name]) for d, name in _present(users, c.WANTED, domain_nums)},
     )
@@ -76,6 +78,7 @@ def take_rows(users: UserBatch, rows: Tensor, domain_num: int) -> UserBatch:
         domains_BL=users.domains_BL[rows],
         actions_BL=users.actions_BL[rows],
         gaps_BL=users.gaps_BL[rows],
+        orders_BL=users.orders_BL[rows],
         seen={domain_num: Ragged(new_row_B[seen.rows_S[is_taken_S]], seen.values_S[is_taken_S])},
         wanted_B={},
     )

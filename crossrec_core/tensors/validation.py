@@ -35,13 +35,11 @@ def mean_ndcg(model: SequenceModel, held_out: HeldOut, nums_V: Tensor, *, n: int
     total = torch.zeros((), dtype=torch.float64)
     for start in range(0, len(held_out.truth_RT), batch_size):
         picked = slice(start, start + batch_size)
-        items_BL, domains_BL, actions_BL, gaps_BL = (
-            held_out.columns[name][picked].to(device) for name in SEQUENCE_COLUMNS
-        )
-        queries_BD = model.last_query(items_BL, domains_BL, actions_BL, gaps_BL, held_out.domain_num)
+        events = [held_out.columns[name][picked].to(device) for name in SEQUENCE_COLUMNS]
+        queries_BD = model.last_query(*events, target_domain=held_out.domain_num)
         scores_BV = queries_BD @ vectors_VD.T
         if held_out.exclude_seen:
-            scores_BV = mask_items(scores_BV, nums_V, items_BL)
+            scores_BV = mask_items(scores_BV, nums_V, events[0])
         top_BN = nums_V[scores_BV.topk(min(n, len(nums_V)), dim=1).indices]
         total += ndcg(top_BN, held_out.truth_RT[picked].to(device), n=n).sum().double().cpu()
     return float(total) / max(len(held_out.truth_RT), 1)

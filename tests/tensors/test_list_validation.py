@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
 from crossrec_core.tensors.block_scores import BlockScores, DomainCandidates
 from crossrec_core.tensors.list_validation import mean_list_ndcg
 from crossrec_core.tensors.user_batch import UserBatch
@@ -31,7 +32,7 @@ def scorer(scores_V: Tensor) -> object:
 
 def held_out(items: list[list[int]], truth: list[list[int]], *, exclude_seen: bool = True) -> HeldOut:
     items_BL = torch.tensor(items)
-    columns = dict.fromkeys(("item_nums", "domain_nums", "action_nums", "gap_buckets"), items_BL)
+    columns = dict.fromkeys(SEQUENCE_COLUMNS, items_BL)
     return HeldOut(columns, torch.tensor(truth), torch.arange(len(items)), 1, exclude_seen)
 
 

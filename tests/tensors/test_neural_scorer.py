@@ -24,7 +24,8 @@ N = 4
 WIDTH = 8
 CONFIG = ModelConfig(
     encoder="gpt", num_items=20, num_domains=2, num_actions=1, num_gap_buckets=40, width=WIDTH, layers=1, heads=2,
-    dropout=0.3, id_dropout=0.0, max_len=world.MAX_LEN, text_dimensions=0,
+    dropout=0.3, id_dropout=0.0, max_len=world.MAX_LEN, text_dimensions=0, relative_bias="none", adapter_rank=0,
+    mask_share=0.3, mask_last_share=0.5,
 )  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def test_the_lists_are_those_of_the_model_and_users_without_events_get_popularit
     scored = LoadScorer(load_one(tmp_path, c.TRANSFERRED), n=N, block_items=5)()(user_rows())
     model = build_model(CONFIG, seed=5, text_vectors_IK=None).eval()
     with torch.no_grad():
-        events = [torch.tensor([world.padded(values)]) for values in ([2, 1], [1, 1], [1, 1], [1, 1])]
+        events = [torch.tensor([world.padded(values)]) for values in ([2, 1], [1, 1], [1, 1], [1, 1], [1, 1])]
         logits_V = (model.last_query(*events, target_domain=1) @ model.item_vectors(torch.tensor(world.ITEMS[1])).T)[0]
     logits = dict(zip(world.ITEMS[1], logits_V.tolist(), strict=True))
     expected = sorted(set(logits) - {1, 2}, key=lambda item: -logits[item])[:N]
@@ -76,7 +77,7 @@ def test_padding_and_buckets_change_no_query() -> None:
     length_B = torch.tensor([0, 1, 7, 8, 9, 16, 17, 30])
     is_event_BL = torch.arange(30) < length_B[:, None]
     items_BL = torch.randint(1, 20, (8, 30), generator=generator) * is_event_BL
-    events = [items_BL, *[is_event_BL.long()] * 3]
+    events = [items_BL, *[is_event_BL.long()] * 4]
     with torch.no_grad():
         whole_BD = model.last_query(*events, target_domain=2)
         torch.testing.assert_close(encode(model, events, 2), whole_BD, rtol=1e-4, atol=1e-6)
@@ -112,7 +113,7 @@ def by_hand(folder: Path, candidates_folder: str) -> float:
     """The probability that "films only" takes item 12, the last candidate."""
     model = build_model(CONFIG, seed=5, text_vectors_IK=None).eval()
     with torch.no_grad():
-        events = [torch.tensor([world.padded(values)]) for values in ([2, 1], [1, 1], [1, 1], [1, 1])]
+        events = [torch.tensor([world.padded(values)]) for values in ([2, 1], [1, 1], [1, 1], [1, 1], [1, 1])]
         query_PD, vector_PD = model.last_query(*events, target_domain=1), model.item_vectors(torch.tensor([12]))
     phi_PF = pair_features(
         query_PD, vector_PD, torch.tensor([world.POPULARITY[1][12]]), torch.tensor([2]), torch.tensor([False])

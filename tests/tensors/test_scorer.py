@@ -28,6 +28,7 @@ def user_rows(wanted: dict[int, bool] | None = None) -> pd.DataFrame:
                 c.DOMAIN_NUMS: world.padded([domain for _, domain in events]),
                 c.ACTION_NUMS: world.padded([1] * len(events)),
                 c.GAP_BUCKETS: world.padded([1] * len(events)),
+                c.EVENT_ORDERS: world.padded([1] * len(events)),
                 "seen_1": films or None,
                 "seen_2": books or None,
                 "wanted_1": (wanted or {}).get(1, True),

@@ -13,6 +13,7 @@ def config(**changes: object) -> ModelConfig:
     values: dict[str, object] = {
         "encoder": "gpt", "num_items": 20, "num_domains": 2, "num_actions": 2, "num_gap_buckets": 8, "width": 16,
         "layers": 2, "heads": 2, "dropout": 0.0, "id_dropout": 0.0, "max_len": 8, "text_dimensions": 0,
+        "relative_bias": "none", "adapter_rank": 0, "mask_share": 0.3, "mask_last_share": 0.5,
     }  # fmt: skip
     return ModelConfig(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -43,6 +44,7 @@ def random_columns(num_rows: int, length: int, *, seed: int = 0, num_items: int 
     lengths = torch.randint(0, length + 1, (num_rows, 1), generator=generator)
     is_event = torch.arange(length) < lengths
     values = {"item_nums": draw(num_items), "domain_nums": draw(2), "action_nums": draw(2), "gap_buckets": draw(8)}
+    values["event_orders"] = (draw(1_000_000) * 1_000_000).cumsum(dim=1)
     return {name: value * is_event for name, value in values.items()}
 
 
@@ -52,4 +54,8 @@ def parity_columns(num_rows: int = 128, length: int = 8, *, seed: int = 0) -> di
     parity = torch.arange(num_rows).unsqueeze(1) % 2
     items = 2 * torch.randint(0, 10, (num_rows, length), generator=generator) + 2 - parity
     ones = torch.ones_like(items)
-    return {"item_nums": items, "domain_nums": 1 + (items > 10).long(), "action_nums": ones, "gap_buckets": ones}
+    orders = (torch.randint(1, 1_000_000, items.shape, generator=generator) * 1_000_000).cumsum(dim=1)
+    return {
+        "item_nums": items, "domain_nums": 1 + (items > 10).long(), "action_nums": ones, "gap_buckets": ones,
+        "event_orders": orders,
+    }  # fmt: skip

@@ -1,0 +1,69 @@
+"""Queries, keys and values in, mixed values out: softmax attention, HSTU's pointwise attention, rotary positions.
+
+B batch, L length, H heads, E head width. ``allowed`` is bool and broadcasts to [B, H, L, L]: which keys (last) a
+position sees; None stands for itself and what lies before it. A position always sees itself.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+ROTARY_BASE = 10_000.0
+
+
+def attention(
+    q_BHLE: Tensor,
+    k_BHLE: Tensor,
+    v_BHLE: Tensor,
+    *,
+    allowed: Tensor | None = None,
+    bias: Tensor | None = None,
+    second_order: bool = False,
+) -> Tensor:
+    """Scaled dot-product attention: [B, H, L, E] -> [B, H, L, E].
+
+    ``bias`` broadcasts to [B, H, L, L] and is added to the logits. Without bias torch's fused kernels run; they have
+    no second derivative, so ``second_order`` spells the formula out instead.
+    """
+    if allowed is None and bias is None and not second_order:
+        return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, is_causal=True)
+    allowed = _not_later(q_BHLE) if allowed is None else allowed
+    if second_order:
+        logits_BHLL = _logits(q_BHLE, k_BHLE, bias)
+        return logits_BHLL.masked_fill(~allowed, -torch.inf).softmax(-1) @ v_BHLE
+    mask = allowed if bias is None else bias.to(q_BHLE.dtype).masked_fill(~allowed, -torch.inf)
+    return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=mask)
+
+
+def pointwise_attention(
+    q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, *, allowed: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """SiLU in place of the softmax: weights do not compete, so that how often a thing occurs is not averaged away.
+
+    Zhai et al. 2024 ("Actions Speak Louder than Words", eq. 2). The sum is not divided by the number of keys, which
+    padding would change; the norm that follows takes out the scale. All derivatives exist.
+    """
+    allowed = _not_later(q_BHLE) if allowed is None else allowed
+    weights_BHLL = F.silu(_logits(q_BHLE, k_BHLE, bias)).masked_fill(~allowed, 0.0)
+    return weights_BHLL @ v_BHLE
+
+
+def rotate(x_BHLE: Tensor) -> Tensor:
+    """Turn each pair of coordinates by an angle that grows with the position (Su et al. 2021, eq. 34)."""
+    length, half = x_BHLE.shape[-2], x_BHLE.shape[-1] // 2
+    places_L = torch.arange(length, device=x_BHLE.device, dtype=torch.float32)
+    speeds_E = ROTARY_BASE ** (-torch.arange(half, device=x_BHLE.device, dtype=torch.float32) / half)
+    angles_LE = torch.outer(places_L, speeds_E)
+    cos_LE, sin_LE = angles_LE.cos().to(x_BHLE.dtype), angles_LE.sin().to(x_BHLE.dtype)
+    left, right = x_BHLE[..., :half], x_BHLE[..., half : 2 * half]
+    return torch.cat((left * cos_LE - right * sin_LE, left * sin_LE + right * cos_LE, x_BHLE[..., 2 * half :]), dim=-1)
+
+
+def _logits(q_BHLE: Tensor, k_BHLE: Tensor, bias: Tensor | None) -> Tensor:
+    logits_BHLL = q_BHLE @ k_BHLE.transpose(-1, -2) * q_BHLE.shape[-1] ** -0.5
+    return logits_BHLL if bias is None else logits_BHLL + bias
+
+
+def _not_later(q_BHLE: Tensor) -> Tensor:
+    length = q_BHLE.shape[-2]
+    return torch.ones(length, length, dtype=torch.bool, device=q_BHLE.device).tril()

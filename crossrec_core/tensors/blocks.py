@@ -1,0 +1,78 @@
+"""Vectors of events in, vectors of the same shape out: the blocks that attend. B batch, L length, D width, H, E."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crossrec_core.tensors.adapters import AdaptedLinear
+from crossrec_core.tensors.attention import attention, pointwise_attention, rotate
+from crossrec_core.tensors.context import Context
+from crossrec_core.tensors.relative_bias import RelativeBias
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm attention and SwiGLU (Shazeer 2020), each added through a sigmoid gate (LiGR, Borisyuk et al. 2025)."""
+
+    def __init__(
+        self, *, width: int, heads: int, dropout: float, relative_bias: str, max_len: int, num_domains: int,
+        adapter_rank: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.ffn_norm = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.attention_out = AdaptedLinear(width, width, num_domains=num_domains, rank=adapter_rank)
+        self.ffn_in = nn.Linear(width, 4 * width, bias=False)
+        self.ffn_out = AdaptedLinear(2 * width, width, num_domains=num_domains, rank=adapter_rank)
+        self.attention_gate, self.ffn_gate = nn.Linear(width, width), nn.Linear(width, width)
+        self.relative_bias = RelativeBias(relative_bias, heads, max_len)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BLD: Tensor, context: Context) -> Tensor:
+        mixed_BLD = self._attend(self.attention_norm(x_BLD), context)
+        x_BLD = x_BLD + torch.sigmoid(self.attention_gate(x_BLD)) * self.dropout(mixed_BLD)
+        left, right = self.ffn_in(self.ffn_norm(x_BLD)).chunk(2, dim=-1)
+        changed_BLD = self.ffn_out(F.silu(left) * right, context.domains_BL)
+        return x_BLD + torch.sigmoid(self.ffn_gate(x_BLD)) * self.dropout(changed_BLD)
+
+    def _attend(self, x_BLD: Tensor, context: Context) -> Tensor:
+        q_BHLE, k_BHLE, v_BHLE = (_split_heads(part, self.heads) for part in self.qkv(x_BLD).chunk(3, dim=-1))
+        mixed_BHLE = attention(
+            rotate(q_BHLE), rotate(k_BHLE), v_BHLE, allowed=context.allowed, second_order=context.second_order,
+            bias=self.relative_bias(x_BLD.shape[1], context.time_buckets_BLL),
+        )  # fmt: skip
+        return self.attention_out(mixed_BHLE.transpose(1, 2).flatten(2), context.domains_BL)
+
+
+class HstuBlock(nn.Module):
+    """Pointwise attention, gated element by element: one block in place of attention and FFN (Zhai et al. 2024).
+
+    [u, v, q, k] = SiLU(norm(x) W), x + dropout(norm(A v) * u) W_out. Positions are rotary here too, so that the order
+    counts without a relative bias.
+    """
+
+    def __init__(
+        self, *, width: int, heads: int, dropout: float, relative_bias: str, max_len: int, num_domains: int,
+        adapter_rank: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.heads = heads
+        self.norm, self.mixed_norm = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.uvqk = nn.Linear(width, 4 * width, bias=False)
+        self.out = AdaptedLinear(width, width, num_domains=num_domains, rank=adapter_rank)
+        self.relative_bias = RelativeBias(relative_bias, heads, max_len)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BLD: Tensor, context: Context) -> Tensor:
+        u_BLD, *vqk = F.silu(self.uvqk(self.norm(x_BLD))).chunk(4, dim=-1)
+        v_BHLE, q_BHLE, k_BHLE = (_split_heads(part, self.heads) for part in vqk)
+        mixed_BHLE = pointwise_attention(
+            rotate(q_BHLE), rotate(k_BHLE), v_BHLE, allowed=context.allowed,
+            bias=self.relative_bias(x_BLD.shape[1], context.time_buckets_BLL),
+        )  # fmt: skip
+        mixed_BLD = self.mixed_norm(mixed_BHLE.transpose(1, 2).flatten(2))
+        return x_BLD + self.out(self.dropout(mixed_BLD * u_BLD), context.domains_BL)
+
+
+def _split_heads(x_BLD: Tensor, heads: int) -> Tensor:
+    return x_BLD.unflatten(-1, (heads, -1)).transpose(1, 2)
