@@ -134,6 +134,18 @@ def test_time_matters_exactly_where_the_bias_reads_it(encoder):
 
 
 @pytest.mark.parametrize("encoder", ["gpt", "bert", "hstu", "lstm", "gru"])
+def test_the_adapters_of_a_fresh_model_change_nothing(encoder):
+    model = tiny_model(encoder=encoder, adapter_rank=2)
+    events = events_of(parity_columns(6, 5))
+    before = model.last_query(*events, target_domain=1)
+    with torch.no_grad():
+        for name, values in model.named_parameters():
+            if "adapters_down" in name:
+                values += 1
+    assert torch.equal(model.last_query(*events, target_domain=1), before)
+
+
+@pytest.mark.parametrize("encoder", ["gpt", "bert", "hstu", "lstm", "gru"])
 def test_only_the_wanted_domains_adapters_change_a_query(encoder):
     model = tiny_model(encoder=encoder, adapter_rank=2)
     columns = parity_columns(6, 5)

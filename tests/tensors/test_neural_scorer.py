@@ -135,3 +135,30 @@ def test_loaded_scores_need_no_gradient(tmp_path: Path) -> None:
     candidates = candidates_of(load_candidates(load.candidates_folder), 1)
     score = load_neural(tmp_path / c.TRANSFERRED, {}, replace(candidates))
     assert not score(to_user_batch(user_rows(), [1])).block(0, 3).requires_grad
+
+
+@pytest.mark.parametrize("encoder", ["gpt", "bert", "hstu"])
+def test_the_times_of_a_users_events_reach_a_model_that_reads_times(tmp_path: Path, encoder: str) -> None:
+    candidates = candidates_of(load_candidates(world.write_world(tmp_path).candidates_folder), 1)
+    config = replace(CONFIG, encoder=encoder, relative_bias="time", dropout=0.0)
+    model = build_model(config, seed=5, text_vectors_IK=None).eval()
+    with torch.no_grad():
+        for name, values in model.named_parameters():
+            if "time_TH" in name or name == "items.ids":
+                values.copy_(torch.randn(values.shape, generator=torch.Generator().manual_seed(3)))
+    about = About("neural", c.TRANSFERRED, "films", 1, world.FINGERPRINT, {})
+    save_checkpoint(str(tmp_path / "m"), model, about, candidates_V=torch.tensor(world.ITEMS[1]))
+    users = user_rows().iloc[[0]]
+    gaps_s = torch.tensor([3, 90_000, 5_000_000, 1, 40, 7, 7_000, 9])[: world.MAX_LEN]
+    orders = (gaps_s.cumsum(0) * 1_000_000).tolist() + [0] * (world.MAX_LEN - len(gaps_s))
+    users = users.assign(event_orders=[[time if item else 0 for time, item in zip(orders, users[c.ITEM_NUMS].iloc[0])]])
+    batch = to_user_batch(users, [1])
+    found = load_neural(tmp_path / "m", {}, candidates)(batch).block(0, len(world.ITEMS[1]))
+    events = [batch.items_BL, batch.domains_BL, batch.actions_BL, batch.gaps_BL, batch.orders_BL]
+    assert batch.orders_BL.tolist() == [users[c.EVENT_ORDERS].iloc[0]]
+    with torch.no_grad():
+        vectors_VD = model.item_vectors(torch.tensor(world.ITEMS[1]))
+        expected = model.last_query(*events, target_domain=1) @ vectors_VD.T
+        timeless = model.last_query(*events[:4], torch.zeros_like(events[4]), target_domain=1) @ vectors_VD.T
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(found, timeless, atol=1e-3)
