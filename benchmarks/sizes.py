@@ -19,7 +19,7 @@ from crossrec_core.tensors.sizes import Memory, describe_memory
 
 GIB = 2**30
 PLAIN = ModelConfig(
-    encoder="gpt", num_items=10_000, num_domains=4, num_actions=4, num_gap_buckets=40, width=64, layers=2, heads=2,
+    encoder="gpt", num_items=14_000, num_domains=4, num_actions=4, num_gap_buckets=40, width=64, layers=2, heads=2,
     dropout=0.2, id_dropout=0.1, max_len=50, text_dimensions=64, relative_bias="none", adapter_rank=8, mask_share=0.3,
     mask_last_share=0.5,
 )  # fmt: skip
@@ -27,7 +27,7 @@ CONFIGS = (
     PLAIN,
     replace(PLAIN, num_items=50_000, width=128, layers=4, heads=4),
     replace(PLAIN, num_items=200_000, width=384, layers=8, heads=6, max_len=200),
-    replace(PLAIN, num_items=500_000, width=1024, layers=24, heads=16, max_len=200),
+    replace(PLAIN, num_items=500_000, width=1024, layers=40, heads=16, max_len=200),
     replace(PLAIN, encoder="hstu", num_items=500_000, width=1024, layers=24, heads=16, max_len=1000,
             relative_bias="time_and_position"),
     replace(PLAIN, num_items=1_000_000, width=4096, layers=24, heads=32, max_len=200),

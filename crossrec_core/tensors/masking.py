@@ -6,6 +6,7 @@ action and gap are 0, its time that of the event before. The wanted domain reach
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import pad
 
 from crossrec_core.tensors.batches import Batch
 
@@ -43,7 +44,7 @@ def mask_batch(
 
 def append_mask(events: list[Tensor]) -> list[Tensor]:
     """The sequence columns [B, L] -> [B, L + 1] with a masked event after each row's last: what scoring asks for."""
-    items_BL, domains_BL, actions_BL, gaps_BL, orders_BL = (torch.nn.functional.pad(values, (0, 1)) for values in events)
+    items_BL, domains_BL, actions_BL, gaps_BL, orders_BL = (pad(values, (0, 1)) for values in events)
     length_B1 = (items_BL != 0).sum(dim=1, keepdim=True)
     last_B1 = orders_BL.gather(1, (length_B1 - 1).clamp(min=0))
     return [

@@ -1,5 +1,4 @@
-"""A model's configuration in, what it takes in memory out. Nothing is allocated: shapes are traced on torch's meta
-device.
+"""A model's configuration in, what it takes in memory out; traced on torch's meta device, where nothing is allocated.
 
 B batch, L length, D width, V candidates.
 """
@@ -7,7 +6,7 @@ B batch, L length, D width, V candidates.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from crossrec_core.tensors.encoder import ModelConfig, SequenceModel

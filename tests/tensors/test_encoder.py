@@ -1,4 +1,4 @@
-"""What every encoder must keep: padding, causality, rows of their own, order, second derivatives; and that it learns."""
+"""What every encoder must keep: padding, causality, rows of their own, order, derivatives; and that it learns."""
 
 from dataclasses import replace
 
@@ -215,18 +215,18 @@ def test_every_parameter_learns(shape):
         domain_temperature=1.0, generator=generator,
     )  # fmt: skip
     step(to_batch(parity_columns(64, 8))).backward()
-    idle = [name for name, values in model.named_parameters() if values.grad is None or not values.grad.to_dense().any()]
-    assert idle == []
+    gradients = {name: values.grad for name, values in model.named_parameters()}
+    assert [name for name, grad in gradients.items() if grad is None or not grad.to_dense().any()] == []
 
 
 @every
 def test_a_small_pattern_is_learned(shape):
-    """Item i is followed by i + 3, round and round: nothing but the last event tells, and every user starts elsewhere."""
+    # Item i is followed by i + 3, round and round: only the last event tells, and users start everywhere
     start_B1 = torch.arange(200).unsqueeze(1)
     items_BL = (start_B1 + 3 * torch.arange(8)) % 20 + 1
     ones = torch.ones_like(items_BL)
     orders_BL = 60_000_000 * torch.arange(1, 9).expand_as(items_BL).contiguous()
-    columns = dict(zip(SEQUENCE_COLUMNS, (items_BL[:, :], ones, ones, ones, orders_BL), strict=True))
+    columns = dict(zip(SEQUENCE_COLUMNS, (items_BL, ones, ones, ones, orders_BL), strict=True))
     model = SequenceModel(replace(config(**shape), num_domains=1))
     step = make_step(
         model, {1: torch.arange(1, 21)}, full_softmax_items=100, num_negatives=4, domain_temperature=1.0,
@@ -234,7 +234,8 @@ def test_a_small_pattern_is_learned(shape):
     )  # fmt: skip
     plan = FitPlan(max_epochs=60, num_epochs=60, steps_per_epoch=4, patience=60, learning_rate=1e-2, weight_decay=0.0,
                    warmup_share=0.1, clip_norm=1.0)  # fmt: skip
-    batches = [to_batch({name: values[rows] for name, values in columns.items()}) for rows in torch.arange(200).split(50)]
+    parts = torch.arange(200).split(50)
+    batches = [to_batch({name: values[rows] for name, values in columns.items()}) for rows in parts]
     fit(model, lambda epoch: batches, step, plan=plan, seed=0, device=torch.device("cpu"))
     starts = {name: values[:40, :5] for name, values in columns.items()}
     held_out = HeldOut(starts, items_BL[:40, 5:6], torch.arange(40), 1, exclude_seen=False)

@@ -149,13 +149,12 @@ def test_the_times_of_a_users_events_reach_a_model_that_reads_times(tmp_path: Pa
     about = About("neural", c.TRANSFERRED, "films", 1, world.FINGERPRINT, {})
     save_checkpoint(str(tmp_path / "m"), model, about, candidates_V=torch.tensor(world.ITEMS[1]))
     users = user_rows().iloc[[0]]
-    gaps_s = torch.tensor([3, 90_000, 5_000_000, 1, 40, 7, 7_000, 9])[: world.MAX_LEN]
-    orders = (gaps_s.cumsum(0) * 1_000_000).tolist() + [0] * (world.MAX_LEN - len(gaps_s))
-    users = users.assign(event_orders=[[time if item else 0 for time, item in zip(orders, users[c.ITEM_NUMS].iloc[0])]])
+    orders = world.padded([1_000_000, 90_000_000_000])
+    users = users.assign(event_orders=[orders])
     batch = to_user_batch(users, [1])
     found = load_neural(tmp_path / "m", {}, candidates)(batch).block(0, len(world.ITEMS[1]))
     events = [batch.items_BL, batch.domains_BL, batch.actions_BL, batch.gaps_BL, batch.orders_BL]
-    assert batch.orders_BL.tolist() == [users[c.EVENT_ORDERS].iloc[0]]
+    assert batch.orders_BL.tolist() == [orders]
     with torch.no_grad():
         vectors_VD = model.item_vectors(torch.tensor(world.ITEMS[1]))
         expected = model.last_query(*events, target_domain=1) @ vectors_VD.T

@@ -68,7 +68,5 @@ def test_a_billion_parameters_build_and_state_their_memory_without_allocating():
 
 
 def test_activations_grow_with_the_batch():
-    small, large = (
-        describe_memory(config(), batch_size=size, num_candidates=20).activation_bytes for size in (16, 32)
-    )
+    small, large = (describe_memory(config(), batch_size=size, num_candidates=20).activation_bytes for size in (16, 32))
     assert 1.8 < large / small < 2.01
