@@ -29,8 +29,10 @@ def to_batch(columns: Mapping[str, Tensor]) -> Batch:
     """Feed columns [B, L] -> a batch, cropped to its longest row; the target of a position is the event after it."""
     events = [columns[name] for name in SEQUENCE_COLUMNS]
     length = max(int((events[0] != 0).sum(dim=1).max()), 1) if len(events[0]) else 1
-    events = [values[:, :length] for values in events]
-    return Batch(*events, target_items_BL=shift_left(events[0]), target_domains_BL=shift_left(events[1]))
+    items_BL, domains_BL, actions_BL, gaps_BL, orders_BL = (values[:, :length] for values in events)
+    return Batch(
+        items_BL, domains_BL, actions_BL, gaps_BL, orders_BL, shift_left(items_BL), shift_left(domains_BL)
+    )  # fmt: skip
 
 
 def keep_domain(columns: Mapping[str, Tensor], domain_num: int) -> dict[str, Tensor]:

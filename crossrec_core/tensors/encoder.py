@@ -121,6 +121,7 @@ class SequenceModel(nn.Module):
         actions_BL: Tensor,
         gaps_BL: Tensor,
         orders_BL: Tensor,
+        *,
         target_domain: int,
     ) -> Tensor:
         """The query [B, D] after each row's last event, for one target domain; rows without events look at padding."""

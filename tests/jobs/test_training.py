@@ -24,6 +24,7 @@ pytestmark = pytest.mark.spark
 
 MAX_LEN, NUM_USERS = 8, 64
 DOMAINS = {"rich": 1, "thin": 2}  # items 1-10 and 11-20; even users touch even items
+MODEL = {"width": 16, "heads": 2, "dropout": 0.0}
 FIT = {"max_epochs": 2, "patience": 2, "batch_size": 16, "learning_rate": 1e-2}
 SETTINGS = """
 [domains.rich]
@@ -96,12 +97,12 @@ def write_catalogue(lake, texts):
     write_rows(lake, t.ITEM_FEATURES, rows, replace={c.RUN_ID: "r1"})
 
 
-def read_settings(folder, **train):
+def read_settings(folder, *, model=MODEL, **train):
     (folder / "world.toml").write_text(SETTINGS)
     overrides = {
         "lake": {"path": str(folder / "lake")}, "text": {"dimensions": 4, "num_buckets": 64},
         "attributes": {"min_items": 1},
-        "model": {"width": 16, "heads": 2, "dropout": 0.0}, "sequences": {"max_len": MAX_LEN},
+        "model": model, "sequences": {"max_len": MAX_LEN},
         "train": {"threads": 1, "pretrain": FIT, "finetune": FIT, "target_only": FIT, **train},
     }  # fmt: skip
     return read_config(folder / "world.toml", overrides=overrides)
@@ -228,3 +229,15 @@ def test_a_stage_without_epochs_is_skipped(trained, spark, tmp_path):
     finetune.run(read_settings(tmp_path, finetune={**FIT, "max_epochs": 0}), copied, spark)
     rows = read_rows(copied.lake, t.MODELS, where={c.PURPOSE: c.VALIDATE})
     assert {row[c.MODEL] for row in rows} == {"target_only"}
+
+
+def test_the_settings_of_the_model_reach_its_checkpoint(trained, spark, tmp_path):
+    settings, night, _ = trained
+    copytree(settings.lake.path, tmp_path / "lake")
+    copied = replace(night, lake=Lake(str(tmp_path / "lake")))
+    shape = {"encoder": "bert", "relative_bias": "time", "adapter_rank": 2, "mask_share": 0.5, "mask_last_share": 0.25}
+    masked = read_settings(tmp_path, model={**MODEL, **shape})
+    pretrain.run(masked, copied, spark)
+    finetune.fit_for_purpose(masked, copied, spark, purpose="backtest", domain="thin", model="transferred")
+    config = load(copied, "backtest", "transferred", "thin").model.config
+    assert {name: getattr(config, name) for name in shape} == shape
