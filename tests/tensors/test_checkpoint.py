@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -25,6 +27,29 @@ def test_a_saved_model_gives_the_same_outputs(tmp_path):
     stored = read_tensors(tmp_path / "m" / "vectors_VD.safetensors")["vectors_VD"]
     assert torch.equal(stored, model.item_vectors(torch.tensor([2, 5])))
     assert loaded.ranker is None
+
+
+@pytest.mark.parametrize("encoder", ["gpt", "bert", "hstu", "lstm", "gru"])
+def test_every_encoder_comes_back_with_its_bias_and_adapters(tmp_path, encoder):
+    bias = "none" if encoder in ("lstm", "gru") else "time_and_position"
+    model = tiny_model(encoder=encoder, relative_bias=bias, adapter_rank=2)
+    with torch.no_grad():
+        for values in model.parameters():
+            values += 0.1 * torch.randn(values.shape, generator=torch.Generator().manual_seed(values.numel()))
+        model.items.ids[0] = 0
+    save_checkpoint(str(tmp_path / "m"), model, ABOUT)
+    loaded = load_checkpoint(str(tmp_path / "m"), num_items=23).model
+    assert torch.equal(outputs(loaded), outputs(model))
+    assert not torch.equal(outputs(loaded), outputs(tiny_model(encoder=encoder)))
+
+
+def test_a_checkpoint_of_another_release_is_one_line(tmp_path):
+    save_checkpoint(str(tmp_path / "m"), tiny_model(), ABOUT)
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    del config["relative_bias"]
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="config.json is of another release; run jobs/pretrain"):
+        load_checkpoint(str(tmp_path / "m"))
 
 
 def test_the_ranker_travels_with_the_model(tmp_path):

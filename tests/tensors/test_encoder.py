@@ -1,17 +1,19 @@
 """What every encoder must keep: padding, causality, rows of their own, order, derivatives; and that it learns."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from crossrec_core.errors import ConfigError
+from crossrec_core.settings import ModelSettings
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, to_batch
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.fit import FitPlan, fit
 from crossrec_core.tensors.neural_scorer import encode
 from crossrec_core.tensors.pretrain import make_step
+from crossrec_core.tensors.relative_bias import KINDS
 from crossrec_core.tensors.validation import HeldOut, mean_ndcg
 from tests.tensors.worlds import config, parity_columns, random_columns, tiny_model
 
@@ -254,3 +256,10 @@ def test_unknown_large_gaps_share_the_last_bucket():
 def test_a_bias_without_attention_is_refused(encoder):
     with pytest.raises(ConfigError, match="has no attention"):
         tiny_model(encoder=encoder, relative_bias="time")
+
+
+def test_the_settings_offer_what_can_be_built():
+    choices = {field.name: field.metadata["choices"] for field in fields(ModelSettings)}
+    assert choices["relative_bias"] == KINDS
+    for encoder in choices["encoder"]:
+        assert len(tiny_model(encoder=encoder, layers=3).blocks) == 3
