@@ -48,7 +48,7 @@ def test_a_checkpoint_of_another_release_is_one_line(tmp_path):
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     del config["relative_bias"]
     (tmp_path / "m" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="config.json is of another release; run jobs/pretrain"):
+    with pytest.raises(CheckpointError, match=r"config\.json is of another release; run jobs/pretrain"):
         load_checkpoint(str(tmp_path / "m"))
 
 
