@@ -48,7 +48,7 @@ def test_loss_falls_and_users_get_items_of_their_parity(full_softmax_items, fall
     losses = [report.metrics["loss"] for report in reports]
     assert losses[-1] < losses[0] - fall
     batch = parity_batches(99)[0]
-    hidden = model(batch.items_BL, batch.domains_BL, batch.actions_BL, batch.gaps_BL)
+    hidden = model(batch.items_BL, batch.domains_BL, batch.actions_BL, batch.gaps_BL, batch.orders_BL)
     scores_BV = model.query(hidden[:, -1], torch.ones(32, dtype=torch.long)) @ model.item_vectors(CANDIDATES[1]).T
     best_B = scores_BV.argmax(dim=1) + 1
     assert ((best_B % 2) == torch.arange(32) % 2).float().mean() > 0.9
