@@ -24,4 +24,4 @@ def batch_of(
         for domain, rows in (seen or {}).items()
     }
     names = np.array([f"u{row}" for row in range(len(histories))], dtype=object)
-    return UserBatch(names, items_BL, domains_BL, ones_BL, ones_BL, seen=masks, wanted_B={})
+    return UserBatch(names, items_BL, domains_BL, ones_BL, ones_BL, ones_BL, seen=masks, wanted_B={})
