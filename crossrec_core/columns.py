@@ -94,12 +94,16 @@ TRUTH_SPLIT = {VALIDATE: VALID, BACKTEST: TEST}
 
 # Segments of users (by what was known of them before the cut) and of truth items
 ALL, WARM, COLD_IN_DOMAIN, NEW = "all", "warm", "cold_in_domain", "new"
+USER_SEGMENTS = (WARM, COLD_IN_DOMAIN, NEW)
 HEAD_ITEMS, TAIL_ITEMS, KNOWN_ITEMS = "head_items", "tail_items", "known_items"
 
 # The full system: all sources of evidence, blended
 CROSSREC = "crossrec"
 # Neural models by name: what is trained on all sources, what starts from it, what never saw another domain
 PRETRAINED, TRANSFERRED, TARGET_ONLY = "pretrained", "transferred", "target_only"
+# Ways to make a transferred model, from the one that changes the pretrained model least; then the control
+ZERO_SHOT, ADAPTER, FEATURE, PARAMETER, JOINT = "zero_shot", "adapter", "feature", "parameter", "joint"
+STRATEGIES = (ZERO_SHOT, ADAPTER, FEATURE, PARAMETER, JOINT, TARGET_ONLY)
 
 # Which evidence made a recommended row
 OWN_HISTORY, OTHER_DOMAINS, POPULARITY = "own_history", "other_domains", "popularity"
@@ -109,6 +113,7 @@ NEW_USER_ID = "__new__"
 
 # What scoring passes between the rooms: the user frame's columns per domain number, and the scored rows
 SEEN, WANTED, PAIR_ITEM_NUMS, PAIR_LABELS = "seen", "wanted", "pair_item_nums", "pair_labels"
+SEGMENT_CODE = "segment_code"  # a place in USER_SEGMENTS
 MODEL_INDEX = "model_index"
 DOMAIN_NUM = "domain_num"
 PATH_CODE = "path_code"

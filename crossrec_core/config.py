@@ -129,8 +129,9 @@ def _parse_value(hint: Any, value: Any, at: str, entry: Field[Any], problems: li
 
 def _check_range(value: Any, at: str, entry: Field[Any], problems: list[str]) -> None:
     choices, low, high = (entry.metadata.get(key) for key in ("choices", "low", "high"))
-    if choices and value not in choices:
-        problems.append(f"{at}: seen {value!r}; expected one of {', '.join(choices)}")
+    for chosen in value if isinstance(value, list) else [value]:
+        if choices and chosen not in choices:
+            problems.append(f"{at}: seen {chosen!r}; expected one of {', '.join(choices)}")
     if low is not None and value < low:
         problems.append(f"{at}: seen {value}; expected at least {low:g}")
     if high is not None and value > high:

@@ -7,6 +7,8 @@ unpack them.
 from dataclasses import dataclass, field
 from typing import Any
 
+from crossrec_core import columns as c
+
 
 def setting(doc: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None) -> Any:
     """A field that ``crossrec_core.config`` checks and the reference describes."""
@@ -209,8 +211,15 @@ class TrainSettings:
     domain_temperature: float = setting("Domains train with weight n^temperature.", low=0, high=1)
     text_reconstruction: float = setting("Weight of the loss that rebuilds text from item vectors; 0 is off.", low=0)
     text_alignment: float = setting("Weight of the loss that pulls an item's id to its text; 0 is off.", low=0)
+    transfer: list[str] = setting(
+        "Strategies tried on each target; the best on validation becomes `transferred`. target_only is the control.",
+        choices=c.STRATEGIES,
+    )
+    layer_decay: float = setting("parameter: a block learns at this share of the rate of the one above.", low=0, high=1)
+    source_pull: float = setting("parameter: strength of the pull to the source's weights (L2-SP).", low=0)
+    joint_share: float = setting("joint: the target's share of the loss at the start; it grows to 1.", low=0, high=1)
     pretrain: FitSettings = setting("Stage 1: all domains.")
-    finetune: FitSettings = setting("Stage 2: the transferred model on its target.")
+    finetune: FitSettings = setting("Stage 2: each strategy on its target.")
     target_only: FitSettings = setting("The control: the target's events alone, from scratch.")
 
 
@@ -248,6 +257,9 @@ class EvaluateSettings:
         "What the guard compares on validation.", choices=("ndcg", "recall", "hr", "map", "mrr")
     )
     guard_n: int = setting("List length of the guard's metric.", low=1)
+    guard_min_users: int = setting(
+        "Validation users that a segment needs for a decision of its own; with fewer the domain's holds.", low=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

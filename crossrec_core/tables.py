@@ -334,7 +334,7 @@ MODELS = Table(
 TRAINING_LOG = Table(
     "training_log", "a measure at a step of a training stage", (c.PURPOSE, c.MODEL, "stage", "step", c.METRIC),
     (
-        RUN_ID, PURPOSE, MODEL, Column("stage", "string", "pretrain, finetune or target_only"),
+        RUN_ID, PURPOSE, MODEL, Column("stage", "string", "pretrain, or the transfer strategy"),
         Column("epoch", "int", "from 1"), Column("step", "bigint", "optimiser steps so far"),
         Column(c.METRIC, "string", "loss, lr, valid_ndcg, sequences_per_second..."),
         Column("value", "double", "its value"),
@@ -410,7 +410,7 @@ TRANSFER_REPORT = Table(
         Column(c.CI_LOW, "double", "95 % interval by paired bootstrap over users"),
         Column(c.CI_HIGH, "double", "95 % interval by paired bootstrap over users"),
         Column(c.NUM_USERS, "bigint", "users behind it"),
-        Column("decision", "string", "the model the guard serves in the domain, chosen on validation"),
+        Column("decision", "string", "the model the guard serves these users of the domain, chosen on validation"),
         Column(c.REASON, "string", "why the guard chose it"),
     ),
     (c.RUN_ID,), ("evaluate",),

@@ -1,7 +1,9 @@
 """Lists and truth in; metrics with intervals, the transfer report and the guard's decisions out."""
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -41,7 +43,15 @@ from crossrec_core.frames.metrics import (
     to_user_values,
 )
 from crossrec_core.frames.storage import read_table, write_table
-from crossrec_core.frames.transfer import Decision, decide, lone_decision, to_transfer_report, transfer_comparison
+from crossrec_core.frames.transfer import (
+    GUARDED,
+    Decision,
+    decide,
+    lone_decision,
+    to_transfer_report,
+    transfer_comparison,
+)
+from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import EvaluateSettings, Settings
 from jobs.steps import Night, step_command
 
@@ -57,8 +67,9 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     recommendations = read_table(spark, night.lake, t.RECOMMENDATIONS, run_id=night.run_id, where=TESTED)
     truth = read_table(spark, night.lake, t.TRUTH, run_id=night.run_id, where=TESTED)
     user_values = to_user_values(recommendations, truth, lists=evaluate.n).persist(StorageLevel.DISK_ONLY)
-    intervals = rank_intervals(user_values, evaluate).persist()
-    decisions = guard(intervals, evaluate, fitted_models(settings, night, spark))
+    available = fitted_models(settings, night)
+    intervals = rank_intervals(user_values, evaluate, {model for own in available.values() for model in own}).persist()
+    decisions = guard(intervals, evaluate, available, strategies_tried(settings, night))
     metrics = to_metrics(intervals).unionByName(click_metrics(evaluate, night, spark))
     metrics = metrics.unionByName(catalogue_metrics(evaluate, night, spark))
     users = to_user_metrics(user_values, lists=evaluate.n, keep=[evaluate.guard_n])
@@ -73,13 +84,13 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     return counts
 
 
-def rank_intervals(user_values: DataFrame, evaluate: EvaluateSettings) -> DataFrame:
+def rank_intervals(user_values: DataFrame, evaluate: EvaluateSettings, models: Iterable[str]) -> DataFrame:
     """Ranking metrics of every model, and of the compared pairs, per purpose, domain and segment."""
     measures = ranking_measures(evaluate.n)
     sums = to_bucket_sums(
         user_values, num_measures=len(measures), num_buckets=evaluate.bootstrap_buckets, seed=evaluate.seed
     )
-    comparison = transfer_comparison(evaluate.n, guard_metric=evaluate.guard_metric, guard_n=evaluate.guard_n)
+    comparison = transfer_comparison(models, evaluate.n, guard_metric=evaluate.guard_metric, guard_n=evaluate.guard_n)
     return with_intervals(
         sums, measures, means, samples=evaluate.bootstrap_samples, seed=evaluate.seed, comparison=comparison
     )
@@ -142,38 +153,55 @@ def to_metrics(intervals: DataFrame) -> DataFrame:
     return intervals.where(single).select(*[name for name in t.METRICS.column_names if name != c.RUN_ID])
 
 
-def guard(intervals: DataFrame, evaluate: EvaluateSettings, available: dict[str, list[str]]) -> list[Decision]:
-    """The guard's decision per target domain, from a few rows of validation."""
+def guard(
+    intervals: DataFrame, evaluate: EvaluateSettings, available: Mapping[str, Sequence[str]], tried: Mapping[str, str]
+) -> list[Decision]:
+    """The guard's decisions per target domain and segment, from a few rows of validation; ``tried`` ends the reason."""
     asked = (
         (F.col(c.PURPOSE) == c.VALIDATE)
-        & (F.col(c.SEGMENT) == c.ALL)
+        & F.col(c.SEGMENT).isin(*GUARDED)
         & (F.col(c.METRIC) == evaluate.guard_metric)
         & (F.col(c.N) == evaluate.guard_n)
     )
     rows = intervals.where(asked).collect()
-    return decide(rows, available, guard_metric=evaluate.guard_metric, guard_n=evaluate.guard_n)
+    decisions = decide(
+        rows, available, guard_metric=evaluate.guard_metric, guard_n=evaluate.guard_n,
+        min_users=evaluate.guard_min_users,
+    )  # fmt: skip
+    return [replace(found, reason=found.reason + tried.get(found.domain, "")) for found in decisions]
 
 
-def fitted_models(settings: Settings, night: Night, spark: SparkSession) -> dict[str, list[str]]:
+def fitted_models(settings: Settings, night: Night) -> dict[str, list[str]]:
     """Names of the models fitted in this run, per target domain."""
-    models = read_table(spark, night.lake, t.MODELS, run_id=night.run_id).select(c.DOMAIN, c.MODEL).distinct().collect()
-    return {domain: sorted(row[c.MODEL] for row in models if row[c.DOMAIN] == domain) for domain in settings.targets}
+    rows = read_rows(night.lake, t.MODELS, where={c.RUN_ID: night.run_id})
+    return {domain: sorted({row[c.MODEL] for row in rows if row[c.DOMAIN] == domain}) for domain in settings.targets}
+
+
+def strategies_tried(settings: Settings, night: Night) -> dict[str, str]:
+    """Per target domain, which transfer strategy ``transferred`` is, and what all of them reached on validation."""
+    where = {c.RUN_ID: night.run_id, c.PURPOSE: c.VALIDATE, c.MODEL: c.TRANSFERRED}
+    told = {}
+    for row in read_rows(night.lake, t.MODELS, where=where):
+        found = json.loads(row["settings"])
+        values = {name: value for name, value in found.get("strategies", {}).items() if value is not None}
+        if values and row[c.DOMAIN] in settings.targets:
+            listed = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+            told[row[c.DOMAIN]] = f"; transferred is {found['strategy']}, by NDCG@10 when it stopped: {listed}"
+    return told
 
 
 def write_report(
     intervals: DataFrame, decisions: list[Decision], evaluate: EvaluateSettings, night: Night, spark: SparkSession
 ) -> int:
-    """Write transfer_report; every decision is on record, also of a domain whose models make no pair."""
+    """Write transfer_report; every decision is on record, also of a segment whose models make no pair."""
     if not decisions:
         return 0
-    rows = [(decision.domain, decision.model, decision.reason) for decision in decisions]
-    chosen = spark.createDataFrame(rows, f"{c.DOMAIN} string, decision string, {c.REASON} string")
-    report = to_transfer_report(intervals, chosen)
-    paired = {row[c.DOMAIN] for row in report.select(c.DOMAIN).distinct().collect()}
+    report = to_transfer_report(intervals, decisions, spark)
+    paired = {tuple(row) for row in report.select(c.DOMAIN, c.SEGMENT).distinct().collect()}
     alone = [
         lone_decision(decision, guard_metric=evaluate.guard_metric, guard_n=evaluate.guard_n)
         for decision in decisions
-        if decision.domain not in paired
+        if (decision.domain, decision.segment) not in paired
     ]
     if alone:
         values = [tuple(row[name] for name in report.columns) for row in alone]

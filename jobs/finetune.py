@@ -1,10 +1,11 @@
 """Pretrained models in; for every target domain a transferred model and its control out.
 
-    transferred: starts from the pretrained weights, reads mixed sequences, learns the target's events
-    target_only: starts fresh, reads and learns the target's events alone
+    transferred: the strategy of train.transfer that is best on validation; reads mixed sequences
+    target_only: the control: starts fresh, reads and learns the target's events alone
 
-Both stop early at validate and are refitted for the epochs found elsewhere. The click probability is fitted on the
-validation users' labelled pairs with the validate model, and goes with the models of all purposes.
+All stop early at validate, on the same budget: the epochs of train.finetune over the target's rows. Only what was
+chosen there is refitted elsewhere, for the epochs found. The click probability is fitted on the validation users'
+labelled pairs with the validate model, and goes with the models of all purposes.
 """
 
 import sys
@@ -12,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -28,7 +29,15 @@ from crossrec_core.lake_reader import read_arrow
 from crossrec_core.settings import FitSettings, Settings
 from crossrec_core.tensors.checkpoint import load_checkpoint
 from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.finetune import as_read_by, build_model, pick_rows
+from crossrec_core.tensors.finetune import (
+    as_read_by,
+    best_strategy,
+    build_model,
+    pick_joint_rows,
+    pick_rows,
+    pick_source_rows,
+    untested_strategy,
+)
 from crossrec_core.tensors.folders import has_file
 from crossrec_core.tensors.pairs import phi_of_pairs
 from crossrec_core.tensors.ranker import Ranker, fit_ranker
@@ -43,7 +52,16 @@ from jobs.pretrain import (
     settings_found,
 )
 from jobs.steps import Night, step_command
-from jobs.training import log_rows, model_row, save_model, train, write_log
+from jobs.training import Columns, Trained, count_rows, judge, log_rows, model_row, save_model, train, write_log
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One strategy's model and how its training went."""
+
+    strategy: str
+    model: SequenceModel
+    trained: Trained
 
 
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
@@ -53,7 +71,7 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
         ground = read_ground(settings, night, spark, purpose)
         targets = [domain for domain in settings.targets if domain in ground.candidates.domains]
         for model in (c.TRANSFERRED, c.TARGET_ONLY):
-            fitted = targets if stage_of(settings, model).max_epochs > 0 else []
+            fitted = targets if model in neural_models(settings) else []
             rows = [_fit_domain(settings, ground, domain, model, None) for domain in fitted]
             replaced = {c.RUN_ID: night.run_id, c.PURPOSE: purpose, c.MODEL: model}
             counts["models"] += write_rows(night.lake, t.MODELS, [row for row, _ in rows], replace=replaced)
@@ -61,9 +79,24 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     return counts
 
 
+def neural_models(settings: Settings) -> list[str]:
+    """The neural models that train.transfer and the epochs of their stages switch on, by name."""
+    return [
+        name
+        for name in (c.TRANSFERRED, c.TARGET_ONLY)
+        if stage_of(settings, name).max_epochs > 0 and strategies_of(settings, name)
+    ]
+
+
 def stage_of(settings: Settings, model: str) -> FitSettings:
     """How a neural model is trained on its target; no epochs switch it off."""
     return settings.train.finetune if model == c.TRANSFERRED else settings.train.target_only
+
+
+def strategies_of(settings: Settings, model: str) -> list[str]:
+    """The strategies of train.transfer that may become a model, in the order of ``columns.STRATEGIES``."""
+    listed = [strategy for strategy in c.STRATEGIES if strategy in settings.train.transfer]
+    return [strategy for strategy in listed if (strategy == c.TARGET_ONLY) == (model == c.TARGET_ONLY)]
 
 
 def fit_for_purpose(
@@ -93,35 +126,104 @@ def _fit_domain(
     settings: Settings, ground: Ground, domain: str, name: str, epochs: int | None
 ) -> tuple[dict[str, Any], int]:
     """One model of one target: its row for the models table, and the rows written to training_log."""
-    ground = replace(
-        ground, held_out={key: as_read_by(held_out, model_name=name) for key, held_out in ground.held_out.items()}
-    )
     found = settings_found(ground, name, domain)
     if found is not None and not refits(settings, ground.purpose):
         return _save(settings, ground, load_validated(ground, name, domain), name, domain, found, 0.0), 0
-    stage = stage_of(settings, name)
+    epochs = found["epochs"] if epochs is None and found else epochs
+    best, trained = _best_attempt(settings, ground, domain, name, found, epochs)
+    measured = {strategy: outcome.valid_ndcg for strategy, outcome in trained.items()}
+    fitted_with = {
+        **asdict(stage_of(settings, name)), "epochs": trained[best.strategy].epochs, "strategy": best.strategy,
+        "valid_ndcg": found["valid_ndcg"] if found else measured[best.strategy],
+        "strategies": found["strategies"] if found else measured,
+    }  # fmt: skip
+    rows = [
+        row
+        for strategy, outcome in trained.items()
+        for row in log_rows(ground, model=f"{name}.{domain}", stage=strategy, reports=outcome.reports)
+    ]
+    seconds = sum(outcome.seconds for outcome in trained.values())
+    num_logged = write_log(ground, rows)
+    return _save(settings, ground, best.model, name, domain, fitted_with, seconds), num_logged
+
+
+def _best_attempt(
+    settings: Settings, ground: Ground, domain: str, name: str, found: Mapping[str, Any] | None, epochs: int | None
+) -> tuple[Attempt, dict[str, Trained]]:
+    """Train every strategy that is asked for; only the best model so far is kept in memory beside the next one."""
+    stage, trained = stage_of(settings, name), {}
+    best: Attempt | None = None
+    for strategy in _strategies_to_fit(settings, ground, name, domain, found):
+        attempt = _attempt(settings, ground, domain, strategy, stage, epochs)
+        trained[strategy] = attempt.trained
+        if best is None or best_strategy({s: trained[s].valid_ndcg for s in (best.strategy, strategy)}) == strategy:
+            best = attempt
+    assert best is not None, f"no strategy for {name}"
+    return best, trained
+
+
+def _strategies_to_fit(
+    settings: Settings, ground: Ground, name: str, domain: str, found: Mapping[str, Any] | None
+) -> list[str]:
+    """All where validation can tell which is best; else the one found there, or the one to take untested."""
+    if found is not None:
+        return [found["strategy"]]
+    listed = strategies_of(settings, name)
+    if not _source_nums(settings, ground, domain):
+        listed = [strategy for strategy in listed if strategy != c.JOINT] or [c.PARAMETER]
+    return listed if domain in ground.held_out else [untested_strategy(listed)]
+
+
+def _attempt(
+    settings: Settings, ground: Ground, domain: str, strategy: str, stage: FitSettings, epochs: int | None
+) -> Attempt:
+    """Train one strategy from its start."""
+    held_out = {key: as_read_by(rows, strategy=strategy) for key, rows in ground.held_out.items()}
+    ground = replace(ground, held_out=held_out)
+    model = _start(settings, ground, strategy)
+    if strategy == c.ZERO_SHOT:
+        return Attempt(strategy, model, judge(ground, model, domain))
     number = ground.candidates.domains[domain]
-    model = _start(settings, ground, name)
+    if strategy == c.JOINT:
+        domains = [domain, *(source for source in settings.sources if source != domain)]
+        rows = _joint_rows(settings, ground, stage, domain)
+    else:
+        domains, rows = [domain], lambda columns: pick_rows(columns, strategy=strategy, domain_num=number)
     trained = train(
-        settings, ground, model, stage, label=f"{name} {domain}", domains=[domain],
-        pick_rows=lambda columns: pick_rows(columns, model_name=name, domain_num=number),
-        epochs=found["epochs"] if epochs is None and found else epochs,
+        settings, ground, model, stage, label=f"{strategy} {domain}", domains=domains, pick_rows=rows, epochs=epochs,
+        strategy=strategy, target=domain,
     )  # fmt: skip
-    ndcg = found["valid_ndcg"] if found else trained.valid_ndcg
-    fitted_with = {**asdict(stage), "epochs": trained.epochs, "valid_ndcg": ndcg}
-    stage_name = "finetune" if name == c.TRANSFERRED else c.TARGET_ONLY
-    num_logged = write_log(
-        ground, log_rows(ground, model=f"{name}.{domain}", stage=stage_name, reports=trained.reports)
+    return Attempt(strategy, model, trained)
+
+
+def _joint_rows(settings: Settings, ground: Ground, stage: FitSettings, domain: str) -> Callable[[Columns], Columns]:
+    """The target's rows and, drawn anew each epoch, about as many others: the sources may be far larger."""
+    number, source_nums = ground.candidates.domains[domain], torch.tensor(_source_nums(settings, ground, domain))
+    num_rows = count_rows(
+        settings, ground, stage, lambda columns: pick_rows(columns, strategy=c.JOINT, domain_num=number)
     )
-    return _save(settings, ground, model, name, domain, fitted_with, trained.seconds), num_logged
+    num_others = count_rows(
+        settings, ground, stage, lambda columns: pick_source_rows(columns, domain_num=number, source_nums=source_nums)
+    )
+    share = num_rows / max(num_others, 1)
+    generator = torch.Generator().manual_seed(settings.train.seed)
+    return lambda columns: pick_joint_rows(
+        columns, domain_num=number, source_nums=source_nums, share=share, generator=generator
+    )
 
 
-def _start(settings: Settings, ground: Ground, name: str) -> SequenceModel:
-    """Fresh weights; for ``transferred`` overwritten by the pretrained ones of the same purpose."""
+def _source_nums(settings: Settings, ground: Ground, domain: str) -> list[int]:
+    """The numbers of the other domains that lend."""
+    domains = ground.candidates.domains
+    return [domains[source] for source in settings.sources if source in domains and source != domain]
+
+
+def _start(settings: Settings, ground: Ground, strategy: str) -> SequenceModel:
+    """Fresh weights; but for the control overwritten by the pretrained ones of the same purpose."""
     model = build_model(
         ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK, attributes=ground.attributes
     )
-    if name == c.TRANSFERRED:
+    if strategy != c.TARGET_ONLY:
         location = model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, ALL_DOMAINS)
         model.load_state_dict(load_model(ground, location).state_dict())
     return model

@@ -23,11 +23,12 @@ from jobs.steps import Night
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A row of the models table that can be scored."""
+    """A row of the models table that can be scored, and the segments of users it makes lists for."""
 
     name: str
     domain: str
     location: str
+    segments: tuple[str, ...] = c.USER_SEGMENTS
 
 
 def read_models(night: Night, purpose: str, *, domains: Sequence[str]) -> list[FittedModel]:
@@ -38,9 +39,9 @@ def read_models(night: Night, purpose: str, *, domains: Sequence[str]) -> list[F
     return sorted(models, key=lambda model: (model.name, model.domain))
 
 
-def to_model(row: Mapping[str, Any]) -> FittedModel:
+def to_model(row: Mapping[str, Any], segments: Sequence[str] = c.USER_SEGMENTS) -> FittedModel:
     """A row of the models table as far as scoring needs it."""
-    return FittedModel(row[c.MODEL], row[c.DOMAIN], row["location"])
+    return FittedModel(row[c.MODEL], row[c.DOMAIN], row["location"], tuple(segments))
 
 
 def read_targets(settings: Settings, night: Night) -> list[Target]:
@@ -82,7 +83,9 @@ def to_load(
     names = model_names(models)
     return LoadModels(
         candidates_folder=night.lake.at(candidates_location(night.run_id, purpose)),
-        models=tuple(ModelFolder(names.index(model.name), night.lake.at(model.location)) for model in models),
+        models=tuple(
+            ModelFolder(names.index(model.name), night.lake.at(model.location), model.segments) for model in models
+        ),
         threads=settings.score.threads_per_worker,
         workers_per_host=workers_per_host(spark),
     )

@@ -1,6 +1,7 @@
 """The guard's winners refitted on everything; lists for every known user in every target domain out.
 
-Besides, each domain gets a list for users nobody has seen, under the reserved user id.
+Each user's list comes from the model of the user's segment in the domain. Besides, each domain gets a list for users
+nobody has seen, under the reserved user id.
 """
 
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -30,25 +31,26 @@ from jobs.steps import Night, step_command
 
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
     """Fit what is served for the purpose serve, and make everyone's lists."""
+    chosen = choose_models(settings, night)
     rows = [
         fit(settings, night, spark, model=model, domain=domain)
-        for domain, models in choose_models(settings, night).items()
-        for model in models
+        for domain, segments_of in chosen.items()
+        for model in segments_of
     ]
     num_models = write_rows(night.lake, t.MODELS, rows, replace={c.RUN_ID: night.run_id, c.PURPOSE: c.SERVE})
     targets = read_targets(settings, night)
     wanted = read_wanted(night, spark, targets)
     users = read_users(wanted, settings, night, spark, purpose=c.SERVE, targets=targets)
-    num_lists = write_lists(
-        users, [to_model(row) for row in rows], settings, night, spark, purpose=c.SERVE, targets=targets
-    )
+    models = [to_model(row, chosen[row[c.DOMAIN]][row[c.MODEL]]) for row in rows]
+    num_lists = write_lists(users, models, settings, night, spark, purpose=c.SERVE, targets=targets)
     return {t.MODELS.name: num_models, t.RECOMMENDATIONS.name: num_lists}
 
 
-def choose_models(settings: Settings, night: Night) -> dict[str, list[str]]:
-    """The models to serve in each target domain: the guard's winner, or with ``score.serve_models = "all"`` every one.
+def choose_models(settings: Settings, night: Night) -> dict[str, dict[str, tuple[str, ...]]]:
+    """The models to serve in each target domain, and the segments of users each makes lists for.
 
-    Without a decision (nothing was held out) it is the first of ``UNTESTED_ORDER`` that the settings can fit.
+    They are the guard's winners, or with ``score.serve_models = "all"`` every model, for everyone. Without a decision
+    (nothing was held out) it is the first of ``UNTESTED_ORDER`` that the settings can fit.
 
     Raises:
         LakeError: the settings can fit no model at all.
@@ -59,17 +61,16 @@ def choose_models(settings: Settings, night: Night) -> dict[str, list[str]]:
             "baselines.models and train.finetune.max_epochs: no model to serve; list popularity in baselines.models"
         )
     if settings.score.serve_models == "all":
-        return dict.fromkeys(settings.targets, available)
+        return {domain: dict.fromkeys(available, c.USER_SEGMENTS) for domain in settings.targets}
     report = read_rows(night.lake, t.TRANSFER_REPORT, where={c.RUN_ID: night.run_id})
-    decided = {row[c.DOMAIN]: row["decision"] for row in report}
-    untested = next(model for model in UNTESTED_ORDER if model in available)
-    return {domain: [decided.get(domain, untested)] for domain in settings.targets}
+    decided = {(row[c.DOMAIN], row[c.SEGMENT]): row["decision"] for row in report}
+    untested = next((model for model in UNTESTED_ORDER if model in available), available[0])
+    return {domain: _by_model(decided, domain, untested) for domain in settings.targets}
 
 
 def fittable_models(settings: Settings) -> list[str]:
     """The models that the settings switch on, by name."""
-    neural = [name for name in (c.TRANSFERRED, c.TARGET_ONLY) if finetune.stage_of(settings, name).max_epochs > 0]
-    return sorted([*settings.baselines.models, *neural])
+    return sorted([*settings.baselines.models, *finetune.neural_models(settings)])
 
 
 def fit(settings: Settings, night: Night, spark: SparkSession, *, model: str, domain: str) -> dict[str, Any]:
@@ -94,6 +95,16 @@ def read_wanted(night: Night, spark: SparkSession, targets: Sequence[Target]) ->
         read_table(spark, night.lake, t.USER_IDS),
         targets=targets,
     )
+
+
+def _by_model(decided: Mapping[tuple[str, str], str], domain: str, untested: str) -> dict[str, tuple[str, ...]]:
+    """The segments of users that each model serves; a segment without a decision has its domain's."""
+    whole = decided.get((domain, c.ALL), untested)
+    winners = {segment: decided.get((domain, segment), whole) for segment in c.USER_SEGMENTS}
+    return {
+        model: tuple(segment for segment in c.USER_SEGMENTS if winners[segment] == model)
+        for model in sorted(set(winners.values()))
+    }
 
 
 main = step_command("serve", run)

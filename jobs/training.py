@@ -23,6 +23,7 @@ from crossrec_core.tensors.feed import read_batches
 from crossrec_core.tensors.fit import EpochReport, FitPlan, fit
 from crossrec_core.tensors.pretrain import make_step
 from crossrec_core.tensors.ranker import Ranker
+from crossrec_core.tensors.strategies import Step, freeze, joint_mix, learning_rates, with_source_pull
 from crossrec_core.tensors.validation import HeldOut, mean_ndcg
 from jobs.ground import Ground
 
@@ -52,22 +53,28 @@ def train(
     domains: Sequence[str],
     pick_rows: Callable[[Columns], Columns],
     epochs: int | None,
+    strategy: str = c.TARGET_ONLY,
+    target: str | None = None,
 ) -> Trained:
     """Train ``model`` in place on the targets of ``domains``, in the rows that ``pick_rows`` leaves.
 
-    With ``epochs`` None it stops early on the mean validation NDCG@10 of the domains that can be validated; where none
-    can, and with a number, it runs that many (None: all) epochs of the schedule.
+    With ``epochs`` None it stops early on the mean validation NDCG@10 of the domains that can be validated (of
+    ``target`` alone, where there is one); where none can, and with a number, it runs that many (None: all) epochs of
+    the schedule. ``strategy`` says which parameters learn from which loss (``tensors/strategies.py``).
     """
     started = time.monotonic()
     model.to(ground.device)
     numbers = {name: ground.candidates.domains[name] for name in domains if name in ground.candidates.domains}
     items = {number: ground.candidates.items[number].to(ground.device) for number in numbers.values()}
-    steps_per_epoch = math.ceil(_count_rows(settings, ground, stage, pick_rows) / stage.batch_size)
-    judged = [ground.held_out[name] for name in numbers if name in ground.held_out]
+    steps_per_epoch = math.ceil(count_rows(settings, ground, stage, pick_rows) / stage.batch_size)
+    judged = [ground.held_out[name] for name in numbers if name in ground.held_out and target in (None, name)]
+    rates = learning_rates(model, strategy=strategy, layer_decay=settings.train.layer_decay)
+    freeze(model, rates)
     plan = FitPlan(
         max_epochs=stage.max_epochs, num_epochs=stage.max_epochs if epochs is None else epochs,
         steps_per_epoch=steps_per_epoch, patience=stage.patience, learning_rate=stage.learning_rate,
-        weight_decay=stage.weight_decay, warmup_share=stage.warmup_share, clip_norm=stage.clip_norm,
+        weight_decay=0.0 if strategy == c.PARAMETER else stage.weight_decay,  # L2-SP takes its place
+        warmup_share=stage.warmup_share, clip_norm=stage.clip_norm,
     )  # fmt: skip
     reports: list[EpochReport] = []
     generator = torch.Generator(ground.device).manual_seed(settings.train.seed)
@@ -75,17 +82,33 @@ def train(
         fitted = fit(
             model,
             lambda epoch: _batches(settings, ground, stage, pick_rows, epoch),
-            make_step(
-                model, items, full_softmax_items=settings.model.full_softmax_items,
-                num_negatives=settings.model.num_negatives, domain_temperature=settings.train.domain_temperature,
-                generator=generator, reconstruction=settings.train.text_reconstruction,
-                alignment=settings.train.text_alignment,
-            ),
-            plan=plan, seed=settings.train.seed, device=ground.device, bf16=settings.train.bf16,
+            _make_step(settings, model, items, generator, strategy, numbers.get(target or ""), plan),
+            plan=plan, seed=settings.train.seed, device=ground.device, bf16=settings.train.bf16, rates=rates,
             validate=(lambda: _mean_ndcg(model, judged, items)) if judged and epochs is None else None,
             on_epoch=reports.append, on_step=lambda: _tick(bar),
         )  # fmt: skip
     return Trained(fitted.best_epoch, fitted.best_ndcg, time.monotonic() - started, tuple(reports))
+
+
+def judge(ground: Ground, model: SequenceModel, domain: str) -> Trained:
+    """``train`` for a model that is taken as it is: no epochs, its validation NDCG@10 where the domain has any."""
+    started = time.monotonic()
+    model.to(ground.device).eval()
+    if domain not in ground.held_out:
+        return Trained(0, None, time.monotonic() - started, ())
+    number = ground.candidates.domains[domain]
+    with torch.no_grad():
+        found = mean_ndcg(model, ground.held_out[domain], ground.candidates.items[number].to(ground.device))
+    return Trained(0, found, time.monotonic() - started, (EpochReport(0, 0, {"valid_ndcg": found}),))
+
+
+def count_rows(settings: Settings, ground: Ground, stage: FitSettings, pick_rows: Callable[[Columns], Columns]) -> int:
+    """Rows that ``pick_rows`` leaves of an epoch: one pass without training, for the learning rate's schedule."""
+    chunks = read_batches(
+        ground.files, columns=SEQUENCE_COLUMNS, batch_size=stage.batch_size * CHUNK_BATCHES, seed=0, epoch=0,
+        shuffle=False, reader_threads=settings.train.reader_threads,
+    )  # fmt: skip
+    return sum(len(pick_rows(chunk)["item_nums"]) for chunk in chunks)
 
 
 def save_model(
@@ -147,13 +170,23 @@ def _batches(
     return (to_batch(columns) for columns in rows)
 
 
-def _count_rows(settings: Settings, ground: Ground, stage: FitSettings, pick_rows: Callable[[Columns], Columns]) -> int:
-    """Rows that ``pick_rows`` leaves of an epoch: one pass without training, for the learning rate's schedule."""
-    chunks = read_batches(
-        ground.files, columns=SEQUENCE_COLUMNS, batch_size=stage.batch_size * CHUNK_BATCHES, seed=0, epoch=0,
-        shuffle=False, reader_threads=settings.train.reader_threads,
+def _make_step(
+    settings: Settings, model: SequenceModel, items: Mapping[int, Tensor], generator: torch.Generator, strategy: str,
+    target: int | None, plan: FitPlan,
+) -> Step:  # fmt: skip
+    """Next-item loss in the domains of ``items``, and what the strategy adds to it."""
+    train, mix = settings.train, None
+    if strategy == c.JOINT and target is not None:
+        mix = joint_mix(
+            target=target, start=train.joint_share, total_batches=plan.max_epochs * plan.steps_per_epoch,
+            temperature=train.domain_temperature,
+        )  # fmt: skip
+    step = make_step(
+        model, items, full_softmax_items=settings.model.full_softmax_items, num_negatives=settings.model.num_negatives,
+        domain_temperature=train.domain_temperature, generator=generator, mix=mix,
+        reconstruction=train.text_reconstruction, alignment=train.text_alignment,
     )  # fmt: skip
-    return sum(len(pick_rows(chunk)["item_nums"]) for chunk in chunks)
+    return with_source_pull(step, model, strength=train.source_pull) if strategy == c.PARAMETER else step
 
 
 def _mean_ndcg(model: SequenceModel, judged: Sequence[HeldOut], items: Mapping[int, Tensor]) -> float:

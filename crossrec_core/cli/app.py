@@ -25,7 +25,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TracebackOption = Annotated[bool, typer.Option("--traceback", help="Show the whole traceback of an error.")]
 DomainOption = Annotated[str, typer.Option("--domain", help="Target domain; may be left out where there is one.")]
 NOption = Annotated[int, typer.Option("-n", min=1, help="How many items.")]
-USER_HIDDEN = ("user_id", "domain", "is_fallback")  # the same in every row of one user's list
+USER_HIDDEN = ("user_id", "domain", "model", "is_fallback")  # the same in every row of one user's list
 
 
 @app.command(epilog="Example: crossrec recommend ann --domain films -n 5")
@@ -143,14 +143,16 @@ def _list_of(lake: Lake, served: lists.Served, user: str, *, n: int, fresh: bool
 
 
 def _print_list(answer: Answer, user: str, served: lists.Served, *, as_json: bool) -> None:
-    if any(row["is_fallback"] for row in answer.to_dicts()):
+    places = answer.to_dicts()
+    if any(row["is_fallback"] for row in places):
         print(f"user {user!r} is not known in {served.domain}: this is its list for new users", file=sys.stderr)
     if as_json:
         print_answer(answer, as_json=True)
         return
     shown = [place for place, name in enumerate(answer.columns) if name not in USER_HIDDEN]
     rows = [tuple(row[place] for place in shown) for row in answer.rows]
-    title = f"{user} in {served.domain}: {served.model} of run {served.run_id}"
+    model = places[0]["model"] if places else served.models[0]
+    title = f"{user} in {served.domain}: {model} of run {served.run_id}"
     print_answer(Answer(tuple(answer.columns[place] for place in shown), rows), as_json=False, title=title)
 
 

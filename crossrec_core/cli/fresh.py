@@ -40,7 +40,7 @@ SEEN = f"SELECT item_nums FROM histories WHERE purpose = '{c.SERVE}' AND domain 
 NAMED = """
 SELECT
     $1 AS user_id, $2 AS domain, scored.rank, item_features.item_id, item_features.title, scored.score,
-    scored.probability, scored.path, false AS is_fallback
+    scored.probability, scored.path, $8 AS model, false AS is_fallback
 FROM (
     SELECT
         unnest($3::INTEGER[]) AS rank, unnest($4::BIGINT[]) AS item_num, unnest($5::DOUBLE[]) AS score,
@@ -65,7 +65,9 @@ class Asked:
 
 
 def score_fresh(lake: Lake, served: Served, user_id: str, *, n: int) -> Answer | None:
-    """The user's ``n`` best items by the served model, columns as ``lists.read_lists``; None for an unknown user.
+    """The user's ``n`` best items by the model of the user's segment; None for an unknown user.
+
+    The columns are those of ``lists.read_lists``.
 
     Raises:
         LakeError: the run keeps no settings or no model for the domain.
@@ -76,9 +78,11 @@ def score_fresh(lake: Lake, served: Served, user_id: str, *, n: int) -> Answer |
         asked = _find_user(connection, settings, served, user_id)
         if asked is None:
             return None
-        found = query(connection, MODEL, [served.model, served.domain]).rows
+        seen = _one(connection, SEEN, asked.domain, asked.user_num)
+        model = served.model_of(c.COLD_IN_DOMAIN if seen is None else c.WARM)
+        found = query(connection, MODEL, [model, served.domain]).rows
         if not found:
-            what = f"run {served.run_id}: no model {served.model} of {served.domain} to score with"
+            what = f"run {served.run_id}: no model {model} of {served.domain} to score with"
             raise LakeError(f"{what}; leave out --fresh for the published list")
         purpose, location = found[0]
         load = LoadModels(
@@ -87,8 +91,8 @@ def score_fresh(lake: Lake, served: Served, user_id: str, *, n: int) -> Answer |
             threads=0,
             workers_per_host=1,
         )
-        batch = _user_batch(connection, asked)
-        return _named(connection, asked, rank_batch(batch, load_models(load), n=n, block_items=BLOCK_ITEMS))
+        batch = _user_batch(connection, asked, (seen or []) if asked.exclude_seen else [])
+        return _named(connection, asked, model, rank_batch(batch, load_models(load), n=n, block_items=BLOCK_ITEMS))
 
 
 def read_settings(lake: Lake, run_id: str) -> Settings:
@@ -115,11 +119,10 @@ def _find_user(connection: duckdb.DuckDBPyConnection, settings: Settings, served
     )
 
 
-def _user_batch(connection: duckdb.DuckDBPyConnection, asked: Asked) -> UserBatch:
+def _user_batch(connection: duckdb.DuckDBPyConnection, asked: Asked, seen: list[int]) -> UserBatch:
     """A batch of the one user: the sequence of the domain's clock, else the events of the other clocks."""
     clocks = query(connection, SEQUENCES, [asked.user_num]).to_dicts()
     chosen = [row for row in clocks if row[c.CLOCK] == asked.clock] or clocks
-    seen = (_one(connection, SEEN, asked.domain, asked.user_num) if asked.exclude_seen else None) or []
     seen_S = torch.tensor(seen, dtype=torch.int64)
     lists = {}
     for name in LISTS:
@@ -137,11 +140,11 @@ def _user_batch(connection: duckdb.DuckDBPyConnection, asked: Asked) -> UserBatc
     )
 
 
-def _named(connection: duckdb.DuckDBPyConnection, asked: Asked, scored: Columns) -> Answer:
+def _named(connection: duckdb.DuckDBPyConnection, asked: Asked, model: str, scored: Columns) -> Answer:
     probability = [None if value != value else float(value) for value in scored[c.PROBABILITY]]
     paths = [c.PATHS[code] for code in scored[c.PATH_CODE]]
     columns = [scored[name].tolist() for name in (c.RANK, c.ITEM_NUM, c.SCORE)]
-    return query(connection, NAMED, [asked.user_id, asked.domain, *columns, probability, paths])
+    return query(connection, NAMED, [asked.user_id, asked.domain, *columns, probability, paths, model])
 
 
 def _one(connection: duckdb.DuckDBPyConnection, sql: str, *parameters: Any) -> Any:

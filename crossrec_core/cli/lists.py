@@ -16,18 +16,32 @@ from crossrec_core.lake import Lake
 from crossrec_core.lake_reader import Answer, check_lake, connect, query, read_rows
 from crossrec_core.ledger import published_run
 
-# wanted users in their order; those without a list of their own get the one for users nobody has seen
+# wanted users in their order, each by the model of the user's segment; those without a list of their own get the one
+# for users nobody has seen. $3 holds the models of the segments warm, cold_in_domain, new.
 LISTS = f"""
 WITH wanted AS (
     SELECT unnest($1::VARCHAR[]) AS user_id, unnest(range(len($1::VARCHAR[]))) AS place
 ),
 lists AS (
-    SELECT user_id, domain, rank, item_id, score, probability, path
+    SELECT user_id, model, domain, rank, item_id, score, probability, path
     FROM recommendations
-    WHERE purpose = '{c.SERVE}' AND domain = $2 AND model = $3 AND rank <= $4
+    WHERE purpose = '{c.SERVE}' AND domain = $2 AND list_contains($3::VARCHAR[], model) AND rank <= $4
+),
+warm AS (
+    SELECT DISTINCT user_ids.user_id
+    FROM user_ids
+    INNER JOIN histories ON histories.user_num = user_ids.user_num
+    WHERE
+        histories.purpose = '{c.SERVE}' AND histories.domain = $2
+        AND user_ids.user_id IN (SELECT user_id FROM wanted)
 ),
 known AS (
-    SELECT DISTINCT user_id FROM lists WHERE rank = 1 AND user_id IN (SELECT user_id FROM wanted)
+    SELECT DISTINCT lists.user_id, lists.model
+    FROM lists
+    LEFT JOIN warm ON warm.user_id = lists.user_id
+    WHERE
+        lists.rank = 1 AND lists.user_id IN (SELECT user_id FROM wanted)
+        AND lists.model = CASE WHEN warm.user_id IS NULL THEN $3[2] ELSE $3[1] END
 )
 SELECT
     wanted.user_id,
@@ -38,27 +52,35 @@ SELECT
     lists.score,
     lists.probability,
     lists.path,
+    lists.model,
     known.user_id IS NULL AS is_fallback
 FROM wanted
 LEFT JOIN known ON known.user_id = wanted.user_id
-INNER JOIN lists ON lists.user_id = coalesce(known.user_id, '{c.NEW_USER_ID}')
+INNER JOIN lists
+    ON lists.user_id = coalesce(known.user_id, '{c.NEW_USER_ID}') AND lists.model = coalesce(known.model, $3[3])
 LEFT JOIN item_features ON item_features.domain = lists.domain AND item_features.item_id = lists.item_id
 ORDER BY wanted.place, lists.rank
 """
+TABLES = (t.RECOMMENDATIONS, t.ITEM_FEATURES, t.USER_IDS, t.HISTORIES)
 BATCH_ROWS = 100_000
 
 
 @dataclass(frozen=True)
 class Served:
-    """The published run and the model it serves in one domain."""
+    """The published run and the models it serves in one domain, in the order of ``columns.USER_SEGMENTS``."""
 
     run_id: str
     domain: str
-    model: str
+    models: tuple[str, ...]
+
+    def model_of(self, segment: str) -> str:
+        return self.models[c.USER_SEGMENTS.index(segment)]
 
 
 def find_served(lake: Lake, domain: str = "") -> Served:
     """What readers see in a domain; it may be left out where lists exist for one domain only.
+
+    Where it has lists of several models, the guard's decisions say which segment sees which.
 
     Raises:
         LakeError: nothing is published, or no list exists for the domain.
@@ -72,10 +94,11 @@ def find_served(lake: Lake, domain: str = "") -> Served:
         seen = f"no lists for domain {domain!r}" if domain else "lists for more than one domain"
         raise LakeError(f"run {run_id}: {seen}; expected --domain with one of {', '.join(sorted(models)) or 'none'}")
     if len(models[name]) == 1:
-        return Served(run_id, name, models[name].pop())
-    decisions = {row[c.DOMAIN]: row["decision"] for row in read_rows(lake, t.TRANSFER_REPORT, where={c.RUN_ID: run_id})}
-    chosen = decisions.get(name)
-    return Served(run_id, name, chosen if chosen in models[name] else min(models[name]))
+        return Served(run_id, name, (*models[name],) * len(c.USER_SEGMENTS))
+    report = read_rows(lake, t.TRANSFER_REPORT, where={c.RUN_ID: run_id})
+    decided = {row[c.SEGMENT]: row["decision"] for row in report if row[c.DOMAIN] == name}
+    chosen = [decided.get(segment, decided.get(c.ALL)) for segment in c.USER_SEGMENTS]
+    return Served(run_id, name, tuple(model if model in models[name] else min(models[name]) for model in chosen))
 
 
 def find_published(lake: Lake) -> str:
@@ -103,14 +126,14 @@ def select_all(connection: duckdb.DuckDBPyConnection, name: str) -> str:
 
 def read_lists(lake: Lake, served: Served, user_ids: Sequence[str], *, n: int) -> Answer:
     """The first ``n`` places of each user's list: user_id, domain, rank, item_id, title, score, ..., is_fallback."""
-    with connect(lake, run_id=served.run_id, tables=(t.RECOMMENDATIONS, t.ITEM_FEATURES)) as connection:
-        return query(connection, LISTS, [list(user_ids), served.domain, served.model, n])
+    with connect(lake, run_id=served.run_id, tables=TABLES) as connection:
+        return query(connection, LISTS, [list(user_ids), served.domain, list(served.models), n])
 
 
 def open_lists(lake: Lake, served: Served, user_ids: Sequence[str], *, n: int) -> pa.RecordBatchReader:
     """``read_lists`` for many users: the same rows, a batch at a time."""
-    connection = connect(lake, run_id=served.run_id, tables=(t.RECOMMENDATIONS, t.ITEM_FEATURES))
-    rows = connection.sql(LISTS, params=[list(user_ids), served.domain, served.model, n])
+    connection = connect(lake, run_id=served.run_id, tables=TABLES)
+    rows = connection.sql(LISTS, params=[list(user_ids), served.domain, list(served.models), n])
     return rows.to_arrow_reader(BATCH_ROWS)
 
 

@@ -69,7 +69,9 @@ def _by_vectors(lake: Lake, served: Served, item_num: int, n: int) -> list[tuple
     ]  # fmt: skip
     if not neural:
         return []
-    chosen = min(neural, key=lambda row: (row[c.MODEL] != served.model, PURPOSES.index(row[c.PURPOSE]), row[c.MODEL]))
+    chosen = min(
+        neural, key=lambda row: (row[c.MODEL] not in served.models, PURPOSES.index(row[c.PURPOSE]), row[c.MODEL])
+    )
     labels = read_rows(lake, t.LABEL_IDS)
     domain_nums = {row[c.LABEL_NAME]: row[c.LABEL_NUM] for row in labels if row[c.KIND] == "domain"}
     candidates = f"{candidates_location(served.run_id, chosen[c.PURPOSE])}/candidates.safetensors"

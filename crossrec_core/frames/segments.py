@@ -12,7 +12,6 @@ from pyspark.sql import functions as F
 from crossrec_core import columns as c
 
 ITEMS = "items"
-USER_SEGMENTS = (c.WARM, c.COLD_IN_DOMAIN, c.NEW)
 ITEM_KINDS = (c.ALL, c.KNOWN_ITEMS, c.HEAD_ITEMS, c.TAIL_ITEMS)
 
 
@@ -26,13 +25,13 @@ class Segment:
 
 
 SEGMENTS = (
-    Segment(c.ALL, USER_SEGMENTS, c.ALL),
+    Segment(c.ALL, c.USER_SEGMENTS, c.ALL),
     Segment(c.WARM, (c.WARM,), c.ALL),
     Segment(c.COLD_IN_DOMAIN, (c.COLD_IN_DOMAIN,), c.ALL),
     Segment(c.NEW, (c.NEW,), c.ALL),
-    Segment(c.HEAD_ITEMS, USER_SEGMENTS, c.HEAD_ITEMS),
-    Segment(c.TAIL_ITEMS, USER_SEGMENTS, c.TAIL_ITEMS),
-    Segment(c.KNOWN_ITEMS, USER_SEGMENTS, c.KNOWN_ITEMS),
+    Segment(c.HEAD_ITEMS, c.USER_SEGMENTS, c.HEAD_ITEMS),
+    Segment(c.TAIL_ITEMS, c.USER_SEGMENTS, c.TAIL_ITEMS),
+    Segment(c.KNOWN_ITEMS, c.USER_SEGMENTS, c.KNOWN_ITEMS),
     Segment("known_items_warm", (c.WARM,), c.KNOWN_ITEMS),
     Segment("known_items_cold_in_domain", (c.COLD_IN_DOMAIN,), c.KNOWN_ITEMS),
 )

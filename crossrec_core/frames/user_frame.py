@@ -35,7 +35,8 @@ def user_frame(
     ``wanted`` holds (user_num, domain), repeats allowed; ``sequences`` and ``histories`` are those of one purpose;
     ``user_ids`` has one row per user_num. A sequence is the user's own on that clock; without one, the events of the
     other clocks, clock after clock by name, cut to the latest ``max_len``; else zeros. ``seen_D`` is empty where a
-    domain may repeat. All joins go by user_num in ``num_partitions`` partitions.
+    domain may repeat; ``segment_code_D`` is that of warm or cold_in_domain, by whether the user has a history there.
+    All joins go by user_num in ``num_partitions`` partitions.
 
     user  domain        user_id  item_nums  seen_1  wanted_1  seen_2  wanted_2
     7     films    ->   ann      [5, 9, 0]  [5]     true      [9]     false       (films = 1, books = 2)
@@ -105,7 +106,15 @@ def fallback_user(spark: SparkSession, *, targets: Sequence[Target], max_len: in
         F.lit(0).cast("bigint").alias(c.USER_NUM),
         F.lit(c.NEW_USER_ID).alias(c.USER_ID),
         *[nothing.alias(name) for name in LISTS],
-        *[column for target in targets for column in (_empty().alias(_seen(target)), F.lit(True).alias(_flag(target)))],
+        *[
+            column
+            for target in targets
+            for column in (
+                _empty().alias(_seen(target)),
+                F.lit(True).alias(_flag(target)),
+                _code(c.NEW).alias(_segment(target)),
+            )
+        ],
     )
 
 
@@ -140,10 +149,11 @@ def _sequence(name: str, max_len: int) -> Column:
 
 
 def _domain_columns(target: Target) -> list[Column]:
-    """``seen_D`` and ``wanted_D`` in the view of one row."""
+    """``seen_D``, ``wanted_D`` and ``segment_code_D`` in the view of one row."""
+    segment = F.when(F.col(_seen(target)).isNotNull(), _code(c.WARM)).otherwise(_code(c.COLD_IN_DOMAIN))
     seen = F.coalesce(F.col(_seen(target)), _empty()) if target.exclude_seen else _empty()
     is_wanted = F.col(_flag(target)) & (F.col(_VIEW) == target.clock)
-    return [seen.alias(_seen(target)), is_wanted.alias(_flag(target))]
+    return [seen.alias(_seen(target)), is_wanted.alias(_flag(target)), segment.alias(_segment(target))]
 
 
 def _any_wanted(view: str, targets: Sequence[Target]) -> Column:
@@ -157,6 +167,14 @@ def _seen(target: Target) -> str:
 
 def _flag(target: Target) -> str:
     return c.of_domain(c.WANTED, target.num)
+
+
+def _segment(target: Target) -> str:
+    return c.of_domain(c.SEGMENT_CODE, target.num)
+
+
+def _code(segment: str) -> Column:
+    return F.lit(c.USER_SEGMENTS.index(segment)).cast("tinyint")
 
 
 def _empty() -> Column:

@@ -1,20 +1,25 @@
 """Stage 2: sequences in, what a target domain's model may learn from out. The step is pretraining's, on one domain.
 
-``transferred`` starts from the pretrained weights and sees mixed sequences; ``target_only``, the control, starts
-fresh and sees the target's events alone. Both have the same shape, so parameter transfer is a copy.
+Every strategy but ``target_only``, the control, starts from the pretrained weights and sees mixed sequences; the
+control starts fresh and sees the target's events alone. All have the same shape, so parameter transfer is a copy.
+
+R rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from crossrec_core import columns as c
-from crossrec_core.tensors.batches import drop_without_targets, keep_domain
+from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, drop_without_targets, keep_domain
 from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
 from crossrec_core.tensors.items import ItemAttributes
 from crossrec_core.tensors.validation import HeldOut
+
+# Without validation nothing says which strategy is best: the one that moves the whole model, but not far
+UNTESTED_ORDER = (c.PARAMETER, c.JOINT, c.ADAPTER, c.FEATURE, c.ZERO_SHOT)
 
 
 def build_model(
@@ -33,18 +38,52 @@ def build_model(
     return model
 
 
-def as_read_by(held_out: HeldOut, *, model_name: str) -> HeldOut:
+def as_read_by(held_out: HeldOut, *, strategy: str) -> HeldOut:
     """Held-out users as a model reads them: the control without transfer sees its own domain's events only."""
-    if model_name != c.TARGET_ONLY:
+    if strategy != c.TARGET_ONLY:
         return held_out
     return replace(held_out, columns=keep_domain(held_out.columns, held_out.domain_num))
 
 
-def pick_rows(columns: Mapping[str, Tensor], *, model_name: str, domain_num: int) -> dict[str, Tensor]:
-    """The sequences that teach a target domain's model: mixed for ``transferred``, compressed for ``target_only``.
+def pick_rows(columns: Mapping[str, Tensor], *, strategy: str, domain_num: int) -> dict[str, Tensor]:
+    """The sequences that teach a target domain's model: mixed ones, and compressed ones for ``target_only``.
 
     Rows without a target event to predict are dropped.
     """
-    assert model_name in (c.TRANSFERRED, c.TARGET_ONLY), model_name
-    rows = keep_domain(columns, domain_num) if model_name == c.TARGET_ONLY else columns
+    rows = keep_domain(columns, domain_num) if strategy == c.TARGET_ONLY else columns
     return drop_without_targets(rows, torch.tensor([domain_num]))
+
+
+def pick_joint_rows(
+    columns: Mapping[str, Tensor], *, domain_num: int, source_nums: Tensor, share: float, generator: Generator
+) -> dict[str, Tensor]:
+    """All rows that teach the target, and of the other rows that teach a source (int64 [any]) a ``share`` by chance."""
+    domains_RL = columns["domain_nums"][:, 1:]
+    teaches_target_R = (domains_RL == domain_num).any(dim=1)
+    teaches_source_R = torch.isin(domains_RL, source_nums).any(dim=1)
+    drawn_R = torch.rand(len(domains_RL), generator=generator) < share
+    kept_R = teaches_target_R | (teaches_source_R & drawn_R)
+    return {name: columns[name][kept_R] for name in SEQUENCE_COLUMNS}
+
+
+def pick_source_rows(columns: Mapping[str, Tensor], *, domain_num: int, source_nums: Tensor) -> dict[str, Tensor]:
+    """The rows that ``pick_joint_rows`` draws from: they teach a source, and not the target."""
+    rows = drop_without_targets(columns, source_nums)
+    without_target_R = ~(rows["domain_nums"][:, 1:] == domain_num).any(dim=1)
+    return {name: values[without_target_R] for name, values in rows.items()}
+
+
+def best_strategy(valid_ndcg: Mapping[str, float | None]) -> str:
+    """The strategy with the best validation NDCG; ties go to the one that changes the pretrained model least.
+
+    Without validation (all None) it is the first of ``UNTESTED_ORDER``.
+    """
+    known = {strategy: value for strategy, value in valid_ndcg.items() if value is not None}
+    if known:
+        return max(known, key=lambda strategy: (known[strategy], -c.STRATEGIES.index(strategy)))
+    return untested_strategy(list(valid_ndcg))
+
+
+def untested_strategy(strategies: Sequence[str]) -> str:
+    """The strategy to take where none can be measured; a lone one is itself."""
+    return min(strategies, key=lambda name: UNTESTED_ORDER.index(name) if name in UNTESTED_ORDER else -1)

@@ -6,7 +6,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.batches import Batch, move_batch
 from crossrec_core.tensors.devices import autocast
 from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.optimiser import clip_gradients, learning_rate_at, make_optimisers
+from crossrec_core.tensors.optimiser import clip_gradients, learning_rate_at, make_optimisers, set_learning_rate
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ def fit(
     seed: int,
     device: torch.device,
     bf16: bool = False,
+    rates: Mapping[str, float] | None = None,
     validate: Callable[[], float] | None = None,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     on_step: Callable[[], None] = lambda: None,
@@ -67,7 +68,8 @@ def fit(
 
     With ``validate`` (higher is better) it is also judged before the first step, training stops after
     ``plan.patience`` epochs without a better value, and the model ends with its best weights: a start that training
-    only worsens is kept. Without it the last weights stay. The same seed gives the same weights on a CPU.
+    only worsens is kept. Without it the last weights stay. The same seed gives the same weights on a CPU. ``rates`` are
+    multiples of the learning rate by parameter name.
 
     Raises CrossRecError when the loss is no longer a number.
     """
@@ -75,7 +77,9 @@ def fit(
     best = _Best()
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
-        optimisers = make_optimisers(model, learning_rate=plan.learning_rate, weight_decay=plan.weight_decay)
+        optimisers = make_optimisers(
+            model, learning_rate=plan.learning_rate, weight_decay=plan.weight_decay, rates=rates
+        )
         if validate is not None and plan.num_epochs > 0:
             on_epoch(EpochReport(0, 0, {"valid_ndcg": best.judge(0, _evaluate(model, validate), model)}))
         num_steps = 0
@@ -150,8 +154,7 @@ def _update(
 ) -> Tensor:
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
-        for group in optimiser.param_groups:
-            group["lr"] = lr
+    set_learning_rate(optimisers, lr)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = clip_gradients(list(model.parameters()), clip_norm)
     for optimiser in optimisers:

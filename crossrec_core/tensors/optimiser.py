@@ -5,7 +5,7 @@ at every step; lazy Adam (torch's SparseAdam) updates the rows that have a gradi
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +16,42 @@ from crossrec_core.tensors.encoder import SequenceModel
 BETAS = (0.9, 0.98)
 
 
-def make_optimisers(model: SequenceModel, *, learning_rate: float, weight_decay: float) -> list[Optimizer]:
+def make_optimisers(
+    model: SequenceModel, *, learning_rate: float, weight_decay: float, rates: Mapping[str, float] | None = None
+) -> list[Optimizer]:
     """AdamW (fused on a GPU) over everything but the item ids, and lazy Adam over the item ids.
 
-    Only the matrices of linear maps decay; norm gains, biases and embeddings do not.
+    Only the matrices of linear maps decay; norm gains, biases and embeddings do not. Parameters that need no gradient
+    are left out. ``rates`` are multiples of the learning rate by parameter name (None: 1 for all); every group has its
+    own as ``rate``, for ``set_learning_rate``.
     """
     table = model.items.ids
-    matrices = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
-    decaying = {id(matrix) for matrix in matrices}
-    others = [entry for entry in model.parameters() if entry is not table and id(entry) not in decaying]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    dense = AdamW(groups, lr=learning_rate, betas=BETAS, fused=table.is_cuda)
-    return [dense, SparseAdam([table], lr=learning_rate, betas=BETAS)]
+    decaying = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    table_rate = 1.0
+    for name, parameter in model.named_parameters():
+        rate = 1.0 if rates is None else rates[name]
+        if parameter is table:
+            table_rate = rate
+        elif parameter.requires_grad:
+            groups.setdefault((id(parameter) in decaying, rate), []).append(parameter)
+    optimisers: list[Optimizer] = []
+    if groups:
+        dense = [
+            {"params": parameters, "weight_decay": weight_decay * decays, "rate": rate}
+            for (decays, rate), parameters in groups.items()
+        ]
+        optimisers.append(AdamW(dense, lr=learning_rate, betas=BETAS, fused=table.is_cuda))
+    if table.requires_grad:
+        optimisers.append(SparseAdam([{"params": [table], "rate": table_rate}], lr=learning_rate, betas=BETAS))
+    return optimisers
+
+
+def set_learning_rate(optimisers: Sequence[Optimizer], learning_rate: float) -> None:
+    """Give every group of parameters its multiple of the learning rate."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate * group["rate"]
 
 
 def clip_gradients(parameters: Sequence[Tensor], clip_norm: float) -> Tensor:

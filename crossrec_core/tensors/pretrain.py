@@ -14,6 +14,7 @@ from crossrec_core.tensors.items import pick_hidden_ids
 from crossrec_core.tensors.losses import full_softmax, mix_domains, sampled_softmax
 from crossrec_core.tensors.masking import mask_batch
 from crossrec_core.tensors.negatives import draw_negatives
+from crossrec_core.tensors.strategies import MixLosses
 from crossrec_core.tensors.text_objective import text_objective
 
 
@@ -25,6 +26,7 @@ def make_step(
     num_negatives: int,
     domain_temperature: float,
     generator: Generator,
+    mix: MixLosses | None = None,
     reconstruction: float = 0.0,
     alignment: float = 0.0,
 ) -> Callable[[Batch], Tensor | None]:
@@ -34,7 +36,8 @@ def make_step(
 
     ``candidates`` maps domain numbers to ascending item numbers [V]; other targets are ignored. The step returns None
     for a batch without a target. ``generator`` draws negatives, hidden ids and masks; it lives where the model and the
-    candidates live. ``reconstruction`` and ``alignment`` are the weights of ``text_objective``; 0 is off.
+    candidates live. ``mix`` weighs the domains' losses; None is ``mix_domains`` at ``domain_temperature``.
+    ``reconstruction`` and ``alignment`` are the weights of ``text_objective``; 0 is off.
     """
 
     config = model.config
@@ -66,7 +69,7 @@ def make_step(
                 losses[domain] = _sampled_loss(model, queries_PD, targets_P, negatives_K, hidden_I)
         if not losses:
             return None
-        loss = mix_domains(losses, counts, temperature=domain_temperature)
+        loss = mix(losses, counts) if mix else mix_domains(losses, counts, temperature=domain_temperature)
         return loss + text_objective(
             model.items, batch.target_items_BL, reconstruction=reconstruction, alignment=alignment, generator=generator
         )

@@ -44,10 +44,11 @@ class LoadedModel:
     model_index: int
     candidates: DomainCandidates
     score: BlockScorer
+    segments: tuple[str, ...] = c.USER_SEGMENTS  # whose lists it makes
 
 
 def score_users(users: "pd.DataFrame", models: Sequence[LoadedModel], *, n: int, block_items: int) -> "pd.DataFrame":
-    """The ``n`` best unseen candidates of every user, by every model whose domain the user wants.
+    """The ``n`` best unseen candidates of every user, by every model of a domain the user wants and the user's segment.
 
     At most ``len(users) * block_items`` scores are held at a time.
 
@@ -67,7 +68,7 @@ def rank_batch(batch: UserBatch, models: Sequence[LoadedModel], *, n: int, block
     """
     parts: list[Columns] = []
     for model in models:
-        rows = _wanted_rows(batch, model.candidates.domain_num)
+        rows = _wanted_rows(batch, model)
         for part in _split_rows(rows, len(batch.user_ids_B) * block_items, len(model.candidates.items_V)):
             parts.append(_rank(take_rows(batch, part, model.candidates.domain_num), model, n, block_items))
     return _stack(parts, LIST_KINDS)
@@ -154,8 +155,14 @@ def _paths(users: UserBatch, scores: BlockScores, domain_num: int, rows_P: Tenso
     return torch.where(is_popular_P, POPULAR, paths_P).to(torch.int8)
 
 
-def _wanted_rows(batch: UserBatch, domain_num: int) -> Tensor:
-    return torch.nonzero(batch.wanted_B[domain_num]).flatten()
+def _wanted_rows(batch: UserBatch, model: LoadedModel) -> Tensor:
+    """The users that want a list of the model's domain and are of a segment it serves."""
+    domain_num = model.candidates.domain_num
+    wanted_B = batch.wanted_B[domain_num]
+    if len(model.segments) < len(c.USER_SEGMENTS):
+        codes = torch.tensor([c.USER_SEGMENTS.index(segment) for segment in model.segments])
+        wanted_B = wanted_B & torch.isin(batch.segment_B[domain_num], codes)
+    return torch.nonzero(wanted_B).flatten()
 
 
 def _split_rows(rows: Tensor, max_scores: int, num_candidates: int) -> Iterator[Tensor]:

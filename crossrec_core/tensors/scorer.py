@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from crossrec_core import columns as c
 from crossrec_core.errors import CheckpointError
 from crossrec_core.tensors.blend_scorer import blend_scorer, load_blend
 from crossrec_core.tensors.block_scores import BlockScorer, DomainCandidates, candidates_of
@@ -46,6 +47,7 @@ class ModelFolder:
 
     model_index: int
     folder: str
+    segments: tuple[str, ...] = c.USER_SEGMENTS  # whose lists it makes
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _load_model(model: ModelFolder, candidates: Candidates, by_domain: dict[int,
             score = blend_scorer(sources, load_blend(folder), load_ranker(folder), domain)
         else:
             score = LOADERS[about["kind"]](folder, about["settings"], domain)
-    return LoadedModel(model.model_index, domain, score)
+    return LoadedModel(model.model_index, domain, score, model.segments)
 
 
 def _read_about(local: Path, folder: str, id_fingerprint: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ B users, L length, S pairs of a row and a value (a ragged column, flattened).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,10 +38,14 @@ class UserBatch:
     orders_BL: Tensor  # int64
     seen: Mapping[int, Ragged]  # item numbers
     wanted_B: Mapping[int, Tensor]  # bool: make a list for this domain
+    # int64: the user's segment in the domain, a place in columns.USER_SEGMENTS; for models that serve some segments
+    segment_B: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 def to_user_batch(users: "pd.DataFrame", domain_nums: Sequence[int]) -> UserBatch:
     """Read the columns of the user frame that scoring needs; ``seen_D`` may be null or absent, ``wanted_D`` too.
+
+    ``segment_code_D`` may be absent where every model scores everyone.
 
     Raises:
         ValueError: the sequence columns have rows of different lengths.
@@ -55,6 +59,10 @@ def to_user_batch(users: "pd.DataFrame", domain_nums: Sequence[int]) -> UserBatc
         orders_BL=_to_matrix(users[c.EVENT_ORDERS]),
         seen={d: to_ragged(users[name]) for d, name in _present(users, c.SEEN, domain_nums)},
         wanted_B={d: _to_flags(users[name]) for d, name in _present(users, c.WANTED, domain_nums)},
+        segment_B={
+            d: torch.from_numpy(users[name].to_numpy(dtype=np.int64))
+            for d, name in _present(users, c.SEGMENT_CODE, domain_nums)
+        },
     )
 
 

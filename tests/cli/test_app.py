@@ -77,13 +77,39 @@ def test_an_unknown_user_gets_the_domains_list_and_is_told(published: Lake) -> N
 def test_the_guards_model_is_shown_where_several_are_served(published: Lake) -> None:
     lists = [{**row, c.MODEL: "als"} for row in read_rows(published, t.RECOMMENDATIONS, where={c.RUN_ID: "r2"})]
     write_rows(published, t.RECOMMENDATIONS, lists, append=True)
-    texts = dict.fromkeys((c.SEGMENT, c.MODEL, c.BASELINE, c.METRIC, c.REASON), "")
-    numbers = dict.fromkeys(("value", "baseline_value", c.DIFFERENCE, c.CI_LOW, c.CI_HIGH), 0.0)
-    decided = {c.RUN_ID: "r2", c.PURPOSE: c.VALIDATE, c.DOMAIN: "films", c.N: 10, c.NUM_USERS: 1, "decision": "markov"}
-    write_rows(published, t.TRANSFER_REPORT, [texts | numbers | decided], append=True)
+    write_decisions(published, {c.ALL: "markov"})
     result = crossrec(published, "recommend", "ann", "--domain", "films")
     assert "markov of run r2" in result.stdout
     assert result.stdout.count("i21") == 1
+
+
+def test_each_user_sees_the_model_of_the_own_segment(published: Lake) -> None:
+    """ann has films, o'brien books only, nobody is new; each list is shorter by a place than the one before."""
+    rows = read_rows(published, t.RECOMMENDATIONS, where={c.RUN_ID: "r2"})
+    others = [
+        {**row, c.MODEL: model} for model, longest in (("als", 2), ("popularity", 1)) for row in rows
+        if row[c.RANK] <= longest
+    ]  # fmt: skip
+    write_rows(published, t.RECOMMENDATIONS, others, append=True)
+    write_decisions(published, {c.ALL: "als", c.WARM: "markov", c.NEW: "popularity"})
+    shown = {
+        user: {(row["model"], row["rank"]) for row in asked_json(published, "recommend", user, "--domain", "films")}
+        for user in ("ann", "o'brien", "nobody")
+    }
+    assert shown == {
+        "ann": {("markov", 1), ("markov", 2), ("markov", 3)}, "o'brien": {("als", 1), ("als", 2)},
+        "nobody": {("popularity", 1)},
+    }  # fmt: skip
+    assert "als of run r2" in crossrec(published, "recommend", "o'brien", "--domain", "films").stdout
+
+
+def write_decisions(lake: Lake, decisions: dict[str, str]) -> None:
+    """The guard's decisions for films in run r2, by segment."""
+    texts = dict.fromkeys((c.MODEL, c.BASELINE, c.METRIC, c.REASON), "")
+    numbers = dict.fromkeys(("value", "baseline_value", c.DIFFERENCE, c.CI_LOW, c.CI_HIGH), 0.0)
+    about = {c.RUN_ID: "r2", c.PURPOSE: c.VALIDATE, c.DOMAIN: "films", c.N: 10, c.NUM_USERS: 1}
+    rows = [{**texts, **numbers, **about, c.SEGMENT: name, "decision": model} for name, model in decisions.items()]
+    write_rows(lake, t.TRANSFER_REPORT, rows, append=True)
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])

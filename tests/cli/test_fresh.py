@@ -70,6 +70,28 @@ def test_a_user_without_films_is_scored_by_books(published: Lake) -> None:
     ]  # fmt: skip
 
 
+def test_each_user_is_scored_by_the_model_of_the_own_segment(published: Lake) -> None:
+    """als of films is popularity alone: it serves users without films."""
+    lists = [{**row, c.MODEL: "als"} for row in read_rows(published, t.RECOMMENDATIONS)]
+    write_rows(published, t.RECOMMENDATIONS, lists, append=True)
+    folder = Path(published.at(model_location("r1", c.SERVE, "als", "films")))
+    folder.mkdir(parents=True)
+    save_file({"scores_V": torch.tensor([3.0, 1.0, 2.0])}, folder / "weights.safetensors")
+    about = {"kind": "item_scores", "model": "als", "domain": "films", "domain_num": 2, "id_fingerprint": PRINT}
+    (folder / "model.json").write_text(json.dumps({**about, "settings": {}}), encoding="ascii")
+    (row,) = [row for row in read_rows(published, t.MODELS) if row[c.DOMAIN] == "films"]
+    location = model_location("r1", c.SERVE, "als", "films")
+    write_rows(published, t.MODELS, [{**row, c.MODEL: "als", "location": location}], append=True)
+    texts = dict.fromkeys((c.BASELINE, c.METRIC, c.REASON), "")
+    numbers = dict.fromkeys(("value", "baseline_value", c.DIFFERENCE, c.CI_LOW, c.CI_HIGH), 0.0)
+    run = {c.RUN_ID: "r1", c.PURPOSE: c.VALIDATE, c.DOMAIN: "films", c.MODEL: "", c.N: 10, c.NUM_USERS: 1}
+    decided = {c.WARM: "markov", c.COLD_IN_DOMAIN: "als", c.NEW: "markov"}
+    rows = [{**texts, **numbers, **run, c.SEGMENT: segment, "decision": model} for segment, model in decided.items()]
+    write_rows(published, t.TRANSFER_REPORT, rows, append=True)
+    assert [item for item, _ in fresh_list(published, "o'brien")] == ["i21", "i23", "i22"]
+    assert fresh_list(published, "ann") == [("i23", c.OWN_HISTORY), ("i22", c.POPULARITY)]
+
+
 def test_what_the_user_has_is_not_listed(published: Lake) -> None:
     assert fresh_list(published, "ann") == [("i23", c.OWN_HISTORY), ("i22", c.POPULARITY)]
 

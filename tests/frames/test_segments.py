@@ -1,7 +1,7 @@
 """Every segment is a union of base rows, and is named once."""
 
 from crossrec_core import columns as c
-from crossrec_core.frames.segments import ITEM_KINDS, SEGMENTS, USER_SEGMENTS
+from crossrec_core.frames.segments import ITEM_KINDS, SEGMENTS
 
 
 def test_names_are_unique() -> None:
@@ -11,14 +11,14 @@ def test_names_are_unique() -> None:
 
 def test_every_segment_is_made_of_base_rows() -> None:
     for segment in SEGMENTS:
-        assert set(segment.users) <= set(USER_SEGMENTS)
+        assert set(segment.users) <= set(c.USER_SEGMENTS)
         assert segment.items in ITEM_KINDS
 
 
 def test_every_user_segment_and_item_kind_is_reported() -> None:
-    assert {segment.name for segment in SEGMENTS} >= {*USER_SEGMENTS, *ITEM_KINDS}
+    assert {segment.name for segment in SEGMENTS} >= {*c.USER_SEGMENTS, *ITEM_KINDS}
 
 
 def test_all_is_everyone_and_everything() -> None:
     (whole,) = [segment for segment in SEGMENTS if segment.name == c.ALL]
-    assert (set(whole.users), whole.items) == (set(USER_SEGMENTS), c.ALL)
+    assert (set(whole.users), whole.items) == (set(c.USER_SEGMENTS), c.ALL)

@@ -68,6 +68,8 @@ def test_a_user_has_one_row_on_one_clock_with_seen_items_and_wanted_domains(spar
     assert (rows[0]["seen_1"], rows[0]["wanted_1"], rows[0]["wanted_2"]) == ([5], True, False)
     assert (rows[1]["seen_1"], rows[1]["wanted_1"], rows[1]["wanted_2"]) == ([7], True, True)
     assert rows[0]["seen_2"] == []  # books may repeat
+    segments = [[c.USER_SEGMENTS[row[f"segment_code_{num}"]] for num in (1, 2)] for row in rows]
+    assert segments == [[c.WARM, c.WARM], [c.WARM, c.COLD_IN_DOMAIN]]  # warm in books, though they may repeat
 
 
 def test_an_order_only_target_has_a_row_of_its_own_with_its_own_events(spark: SparkSession) -> None:
@@ -132,6 +134,7 @@ def test_the_fallback_user_has_no_events_and_wants_every_target(spark: SparkSess
     assert row["seen_1"] == []
     assert row["wanted_1"]
     assert row["wanted_3"]
+    assert [c.USER_SEGMENTS[row[f"segment_code_{num}"]] for num in (1, 3)] == [c.NEW, c.NEW]
 
 
 def test_the_plan_has_no_cross_join_and_shuffles_users_once(spark: SparkSession) -> None:

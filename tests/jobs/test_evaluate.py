@@ -39,6 +39,7 @@ exclude_seen = false
 n = [3, 10]
 bootstrap_samples = 50
 bootstrap_buckets = 20
+guard_min_users = 12
 """
 Rows = list[dict[str, Any]]
 
@@ -190,11 +191,16 @@ def test_intervals_hold_their_value_and_coverage_has_none(spark: SparkSession, w
     assert ((auc.ci_low < auc.value) & (auc.value < auc.ci_high)).all()
 
 
-def test_the_report_pairs_models_and_carries_one_decision_per_domain(spark: SparkSession, world: World) -> None:
+def test_the_report_pairs_models_and_carries_one_decision_per_domain_and_segment(
+    spark: SparkSession, world: World
+) -> None:
     report = written(spark, world, t.TRANSFER_REPORT)
     assert not report.duplicated(list(t.TRANSFER_REPORT.key)).any()
     assert set(report.purpose) == {c.VALIDATE, c.BACKTEST}
-    assert (report.groupby(c.DOMAIN).decision.nunique() == 1).all()
+    assert (report.groupby([c.DOMAIN, c.SEGMENT])[["decision", c.REASON]].nunique() == 1).all(axis=None)
+    assert {(*row,) for row in report[[c.DOMAIN, c.SEGMENT]].itertuples(index=False)} == {
+        (domain, segment.name) for domain in DOMAINS for segment in SEGMENTS
+    }  # fmt: skip
     pairs = set(zip(report.model[report.domain == "films"], report.baseline[report.domain == "films"], strict=True))
     assert pairs == {
         ("transferred", "target_only"), ("transferred", "markov"), ("transferred", "popularity"),
@@ -205,6 +211,30 @@ def test_the_report_pairs_models_and_carries_one_decision_per_domain(spark: Spar
         key = (row.domain, row.segment, row.metric, row.n)
         assert row.difference == pytest.approx(metrics[row.model, *key] - metrics[row.baseline, *key], abs=1e-9)
         assert row.ci_low <= row.ci_high
+
+
+def test_a_segment_with_enough_users_decides_for_itself_and_any_other_as_its_domain(
+    spark: SparkSession, world: World
+) -> None:
+    report = written(spark, world, t.TRANSFER_REPORT).drop_duplicates([c.DOMAIN, c.SEGMENT])
+    decided = {(row.domain, row.segment): (row.decision, row.reason) for row in report.itertuples()}
+    floor = world.settings.evaluate.guard_min_users
+    judged = []
+    for domain, segment in product(DOMAINS, c.USER_SEGMENTS):
+        users = {
+            row[c.USER_ID] for row in world.rows["truth"]
+            if (row[c.PURPOSE], row[c.DOMAIN], row[c.SEGMENT]) == (c.VALIDATE, domain, segment)
+        }  # fmt: skip
+        (model, reason), (whole, _) = decided[domain, segment], decided[domain, c.ALL]
+        judged.append(len(users) >= floor)
+        if len(users) >= floor:
+            assert reason.startswith(f"ndcg@10 on {len(users)} {segment} validation users: ")
+        else:
+            assert model == whole
+            assert reason.startswith(f"{len(users)} {segment} validation users, fewer than {floor}: as the whole")
+    assert set(judged) == {True, False}
+    assert decided["films", "known_items_warm"] == decided["films", c.WARM]
+    assert decided["films", c.TAIL_ITEMS] == decided["films", c.ALL]
 
 
 def test_data_quality_keeps_what_earlier_steps_wrote(spark: SparkSession, world: World) -> None:

@@ -1,5 +1,6 @@
 """pretrain and finetune on hand-made tables of a parity world; embed_text on a hand-made catalogue."""
 
+from collections import defaultdict
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -177,6 +178,46 @@ def test_the_training_log_has_every_epoch_of_every_stage(trained):
     losses = [row for row in rows if row[c.METRIC] == "loss" and row[c.PURPOSE] == "validate"]
     assert {row["epoch"] for row in losses if row[c.MODEL] == "pretrained"} == {1, 2}
     assert any(row[c.METRIC] == "valid_ndcg" and row["epoch"] == 0 for row in rows)
+
+
+def test_the_best_strategy_on_validation_becomes_the_transferred_model(trained):
+    _, night, _ = trained
+    rows = read_rows(night.lake, t.TRAINING_LOG, where={c.PURPOSE: "validate", c.MODEL: "transferred.thin"})
+    logged = defaultdict(float)
+    for row in rows:
+        if row[c.METRIC] == "valid_ndcg":
+            logged[row["stage"]] = max(logged[row["stage"]], row["value"])
+    about = load(night, "validate", "transferred", "thin").about.settings
+    assert about["strategies"] == logged
+    assert set(logged) == {"zero_shot", "parameter", "joint"}
+    assert about["valid_ndcg"] == max(logged.values()) == logged[about["strategy"]]
+
+
+def test_only_the_strategy_found_is_refitted(trained):
+    _, night, _ = trained
+    found = load(night, "validate", "transferred", "thin").about.settings
+    refitted = load(night, "backtest", "transferred", "thin").about.settings
+    assert all(refitted[name] == found[name] for name in ("strategy", "strategies", "epochs", "valid_ndcg"))
+    rows = read_rows(night.lake, t.TRAINING_LOG, where={c.PURPOSE: "backtest", c.MODEL: "transferred.thin"})
+    assert {row["stage"] for row in rows} <= {found["strategy"]}
+
+
+def test_without_validation_one_strategy_is_fitted_untested(trained):
+    _, night, _ = trained
+    about = load(night, "validate", "transferred", "rich").about.settings
+    assert (about["strategy"], about["strategies"]) == ("parameter", {"parameter": None})
+
+
+def test_zero_shot_changes_nothing(trained, spark, tmp_path):
+    settings, night, _ = trained
+    copytree(settings.lake.path, tmp_path / "lake")
+    copied = replace(night, lake=Lake(str(tmp_path / "lake")))
+    counts = finetune.run(read_settings(tmp_path, transfer=["zero_shot"]), copied, spark)
+    assert counts["models"] == 2 * len(DOMAINS)  # no control: it is not listed
+    for purpose in ("validate", "backtest"):
+        pretrained = load(copied, purpose, "pretrained", "all").model.state_dict()
+        model = load(copied, purpose, "transferred", "thin").model.state_dict()
+        assert all(torch.equal(pretrained[name], model[name]) for name in pretrained)
 
 
 def test_text_reaches_the_models(trained):

@@ -74,6 +74,22 @@ def test_item_scores_are_the_same_for_all_but_for_what_was_seen(scored: pd.DataF
     assert lists_of(scored, 0) == expected
 
 
+def test_a_model_makes_lists_for_users_of_its_own_segments_alone(tmp_path: Path) -> None:
+    load = world.write_world(tmp_path)
+    served = {0: (c.NEW,), 1: (c.WARM, c.COLD_IN_DOMAIN)}
+    models = tuple(ModelFolder(m.model_index, m.folder, served[m.model_index]) for m in load.models)
+    codes = [0, 1, 0, 0, 2, 0]  # in films; "nothing" is new
+    users = user_rows().assign(segment_code_1=codes, segment_code_2=[1, 0, 0, 1, 2, 1])
+    split = LoadScorer(LoadModels(load.candidates_folder, models, 1, 1), N, 5)()(users)
+    whole = LoadScorer(load, N, 5)()(users)
+    is_new = whole[c.USER_ID] == "nothing"
+    expected = whole[(whole[c.MODEL_INDEX] == 0) == is_new]
+    keys = [c.MODEL_INDEX, c.DOMAIN_NUM, c.USER_ID, c.RANK]
+    order = lambda rows: rows.sort_values(keys).reset_index(drop=True)  # noqa: E731
+    pd.testing.assert_frame_equal(order(split), order(expected))
+    assert len(split) == len(whole) / 2
+
+
 def test_ranks_start_at_one_and_lists_are_short_only_where_candidates_run_out(scored: pd.DataFrame) -> None:
     sizes = scored.groupby([c.MODEL_INDEX, c.USER_ID, c.DOMAIN_NUM])[c.RANK].agg(["min", "max", "count"])
     assert (sizes["min"] == 1).all()
