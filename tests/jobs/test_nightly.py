@@ -115,10 +115,20 @@ def test_every_metric_equals_plain_python(finished_night: FinishedNight) -> None
 
 def test_the_guard_says_what_it_serves_and_why(finished_night: FinishedNight) -> None:
     rows = read_arrow(finished_night.night.lake, t.TRANSFER_REPORT, where={c.RUN_ID: "parity"}).to_pylist()
-    decisions = {row[c.DOMAIN]: (row["decision"], row[c.REASON]) for row in rows}
-    served = {domain: model for model, domain, _ in lists_of(finished_night, c.SERVE)}
-    assert {domain: decision for domain, (decision, _) in decisions.items()} == served
-    assert all(reason for _, reason in decisions.values())
+    decisions = {(row[c.DOMAIN], row[c.SEGMENT]): row["decision"] for row in rows}
+    for model, domain, user in lists_of(finished_night, c.SERVE):
+        assert model == decisions[domain, segment_of(finished_night, domain, user)]
+    assert {domain for domain, _ in decisions} == {BOOKS, FILMS}
+    assert all("; transferred is " in row[c.REASON] for row in rows)
+
+
+def segment_of(finished: FinishedNight, domain: str, user: str) -> str:
+    """The segment of a user by what serving knows."""
+    lake, where = finished.night.lake, {c.RUN_ID: "parity", c.PURPOSE: c.SERVE, c.DOMAIN: domain}
+    names = {row[c.USER_NUM]: row[c.USER_ID] for row in read_arrow(lake, t.USER_IDS).to_pylist()}
+    nums = read_arrow(lake, t.HISTORIES, where=where, columns=[c.USER_NUM]).to_pylist()
+    warm = {names[row[c.USER_NUM]] for row in nums}
+    return c.NEW if user == c.NEW_USER_ID else c.WARM if user in warm else c.COLD_IN_DOMAIN
 
 
 @pytest.mark.parametrize(
