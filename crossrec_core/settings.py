@@ -244,7 +244,9 @@ class ScoreSettings:
     batch_users: int = setting("Users per scored batch.", low=1)
     block_items: int = setting("Items per scored block.", low=1)
     threads_per_worker: int = setting("Torch threads of a Python worker; 0 for its share of the cores.", low=0)
-    serve_models: str = setting("guard: the winner per domain. all: every model's lists.", choices=("guard", "all"))
+    serve_models: str = setting(
+        "guard: the winner per domain and segment. all: every model's lists.", choices=("guard", "all")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

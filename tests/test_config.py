@@ -68,6 +68,10 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
         ("[domains.a]\npath = 'x'\n[model]\nheads = 3", "model.heads: 3 does not divide"),
         ("[domains.a]\npath = 'x'\n[evaluate]\nn = [5]", "evaluate.guard_n: 10 is not in evaluate.n"),
         ("[domains.a]\npath = 'x'\n[score]\nn = 10", "evaluate.n: 50 is longer than score.n = 10"),
+        (
+            "[domains.a]\npath = 'x'\n[train]\ntransfer = ['joint', 'magic']",
+            "transfer: seen 'magic'; expected one of zero",
+        ),
         ("[domains.a]\npath = 3", "domains.a.path: seen 3; expected text"),
         ("[domains.a]\npath = 'x'\nexclude_seen = 1", "expected true or false"),
         ("domains = 3", "domains: seen 3; expected a table"),

@@ -150,7 +150,10 @@ def test_joint_training_weighs_each_batch_by_the_schedule():
 
 
 def test_joint_training_learns_from_both_domains_in_one_step():
-    model = tiny_model()
-    mix = joint_mix(target=TARGET, start=0.5, total_batches=10, temperature=1.0)
-    step_of(model, [SOURCE, TARGET], mix)(batches(1)[0]).backward()
+    model, batch = tiny_model(), batches(1)[0]
+    mix = joint_mix(target=TARGET, start=0.75, total_batches=10, temperature=1.0)
+    loss = step_of(model, [SOURCE, TARGET], mix)(batch)
+    source, target = (step_of(model, [domain])(batch) for domain in (SOURCE, TARGET))
+    torch.testing.assert_close(loss, 0.25 * source + 0.75 * target)
+    loss.backward()
     assert model.target_domains.weight.grad.any(dim=1).tolist() == [False, True, True]
