@@ -126,6 +126,8 @@ def _fit_domain(
     settings: Settings, ground: Ground, domain: str, name: str, epochs: int | None
 ) -> tuple[dict[str, Any], int]:
     """One model of one target: its row for the models table, and the rows written to training_log."""
+    held_out = {key: as_read_by(rows, model_name=name) for key, rows in ground.held_out.items()}
+    ground = replace(ground, held_out=held_out)
     found = settings_found(ground, name, domain)
     if found is not None and not refits(settings, ground.purpose):
         return _save(settings, ground, load_validated(ground, name, domain), name, domain, found, 0.0), 0
@@ -178,8 +180,6 @@ def _attempt(
     settings: Settings, ground: Ground, domain: str, strategy: str, stage: FitSettings, epochs: int | None
 ) -> Attempt:
     """Train one strategy from its start."""
-    held_out = {key: as_read_by(rows, strategy=strategy) for key, rows in ground.held_out.items()}
-    ground = replace(ground, held_out=held_out)
     model = _start(settings, ground, strategy)
     if strategy == c.ZERO_SHOT:
         return Attempt(strategy, model, judge(ground, model, domain))

@@ -38,9 +38,9 @@ def build_model(
     return model
 
 
-def as_read_by(held_out: HeldOut, *, strategy: str) -> HeldOut:
+def as_read_by(held_out: HeldOut, *, model_name: str) -> HeldOut:
     """Held-out users as a model reads them: the control without transfer sees its own domain's events only."""
-    if strategy != c.TARGET_ONLY:
+    if model_name != c.TARGET_ONLY:
         return held_out
     return replace(held_out, columns=keep_domain(held_out.columns, held_out.domain_num))
 

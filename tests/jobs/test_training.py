@@ -161,6 +161,13 @@ def test_the_ranker_of_validate_goes_with_the_backtest_model(trained):
     assert load(night, "validate", "transferred", "rich").ranker is None
 
 
+def test_the_controls_ranker_sees_the_targets_events_alone(trained):
+    """The mean of phi's log(1 + events): all users have five events, two of them thin."""
+    _, night, _ = trained
+    lengths = [load(night, "validate", model, "thin").ranker.mean_F[5] for model in ("transferred", "target_only")]
+    assert [round(float(length.expm1())) for length in lengths] == [5, 2]
+
+
 def test_a_refit_runs_the_epochs_that_validation_found(trained):
     _, night, _ = trained
     for domain in DOMAINS:

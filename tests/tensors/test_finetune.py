@@ -34,8 +34,8 @@ def test_the_transferred_model_sees_mixed_sequences_that_hold_a_target():
 def test_the_control_is_validated_on_what_it_is_trained_on():
     columns = random_columns(40, 8)
     held_out = HeldOut(columns, torch.ones(40, 1, dtype=torch.int64), torch.arange(40), 2, True)
-    assert set(as_read_by(held_out, strategy=c.TARGET_ONLY).columns["domain_nums"].unique().tolist()) <= {0, 2}
-    assert as_read_by(held_out, strategy=c.PARAMETER) is held_out
+    assert set(as_read_by(held_out, model_name=c.TARGET_ONLY).columns["domain_nums"].unique().tolist()) <= {0, 2}
+    assert as_read_by(held_out, model_name=c.TRANSFERRED) is held_out
 
 
 def drawn(columns, share):
