@@ -14,7 +14,7 @@ from crossrec_core.tables import TRANSFER_REPORT
 
 BASELINES = ("popularity", "decayed_popularity", "item_knn", "markov", "als")
 # From the simplest: whom the guard prefers among models within one standard error. What is not listed is less simple.
-SIMPLICITY = (*BASELINES, c.TARGET_ONLY, c.TRANSFERRED)
+SIMPLICITY = (*BASELINES, c.TARGET_ONLY, c.TRANSFERRED, c.CROSSREC)
 # What is served where nothing could be compared
 UNTESTED_ORDER = (c.TRANSFERRED, "markov", "item_knn", "als", "decayed_popularity", "popularity", c.TARGET_ONLY)
 # Whom decisions are made for: a whole domain, then each segment of its users
