@@ -195,8 +195,26 @@ class FitSettings:
     batch_size: int = setting("Sequences per optimiser step.", low=1)
     learning_rate: float = setting("Peak learning rate of AdamW.", low=0)
     weight_decay: float = setting("Weight decay of AdamW.", low=0)
-    warmup_share: float = setting("Share of the steps that warm up; a cosine follows.", low=0, high=1)
+    warmup_share: float = setting("Share of the steps that warm up; the schedule follows.", low=0, high=1)
+    schedule: str = setting(
+        "Learning rate after the warm-up; cosine and linear fall to a tenth.", choices=("cosine", "linear", "constant")
+    )
     clip_norm: float = setting("Gradients are clipped to this norm.", low=0)
+    label_smoothing: float = setting("Share of the target's probability spread over all candidates.", low=0, high=0.9)
+    ema_decay: float = setting("Decay of the average of the weights that is judged and kept; 0 is off.", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    crop_share: float = setting("Share of the rows cut to a random piece.", low=0, high=1)
+    crop_length: float = setting("Share of its events that a piece keeps.", low=0, high=1)
+    mask_share: float = setting("Share of the events left out.", low=0, high=1)
+    reorder_share: float = setting("Share of the rows in which a window of events is shuffled.", low=0, high=1)
+    reorder_window: int = setting("Events of that window.", low=2)
+    shuffle_within_bucket: int = setting(
+        "Events this close to the one before change places; log2 of seconds: 1 the same moment, 17 a day; 0 is off.",
+        low=0, high=31,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +236,8 @@ class TrainSettings:
     layer_decay: float = setting("parameter: a block learns at this share of the rate of the one above.", low=0, high=1)
     source_pull: float = setting("parameter: strength of the pull to the source's weights (L2-SP).", low=0)
     joint_share: float = setting("joint: the target's share of the loss at the start; it grows to 1.", low=0, high=1)
+    temperature: float = setting("What the logits are divided by in the loss.", low=0.01)
+    augment: AugmentSettings = setting("Changed copies of the training rows, in every stage; all off.")
     pretrain: FitSettings = setting("Stage 1: all domains.")
     finetune: FitSettings = setting("Stage 2: each strategy on its target.")
     target_only: FitSettings = setting("The control: the target's events alone, from scratch.")

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.lake import model_location
 from crossrec_core.settings import FitSettings, Settings
+from crossrec_core.tensors.augment import Augmentation, augment
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, Batch, bucket_by_length, to_batch
 from crossrec_core.tensors.checkpoint import About, save_checkpoint
 from crossrec_core.tensors.encoder import SequenceModel
@@ -55,12 +56,14 @@ def train(
     epochs: int | None,
     strategy: str = c.TARGET_ONLY,
     target: str | None = None,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
 ) -> Trained:
     """Train ``model`` in place on the targets of ``domains``, in the rows that ``pick_rows`` leaves.
 
     With ``epochs`` None it stops early on the mean validation NDCG@10 of the domains that can be validated (of
     ``target`` alone, where there is one); where none can, and with a number, it runs that many (None: all) epochs of
-    the schedule. ``strategy`` says which parameters learn from which loss (``tensors/strategies.py``).
+    the schedule. ``strategy`` says which parameters learn from which loss (``tensors/strategies.py``). ``on_epoch`` may
+    stop it by an error.
     """
     started = time.monotonic()
     model.to(ground.device)
@@ -74,18 +77,23 @@ def train(
         max_epochs=stage.max_epochs, num_epochs=stage.max_epochs if epochs is None else epochs,
         steps_per_epoch=steps_per_epoch, patience=stage.patience, learning_rate=stage.learning_rate,
         weight_decay=0.0 if strategy == c.PARAMETER else stage.weight_decay,  # L2-SP takes its place
-        warmup_share=stage.warmup_share, clip_norm=stage.clip_norm,
+        warmup_share=stage.warmup_share, clip_norm=stage.clip_norm, schedule=stage.schedule, ema_decay=stage.ema_decay,
     )  # fmt: skip
     reports: list[EpochReport] = []
     generator = torch.Generator(ground.device).manual_seed(settings.train.seed)
+
+    def note(report: EpochReport) -> None:
+        reports.append(report)
+        on_epoch(report)
+
     with tqdm(total=plan.num_epochs * steps_per_epoch, desc=f"{label} ({ground.purpose})", disable=None) as bar:
         fitted = fit(
             model,
             lambda epoch: _batches(settings, ground, stage, pick_rows, epoch),
-            _make_step(settings, model, items, generator, strategy, numbers.get(target or ""), plan),
+            _make_step(settings, stage, model, items, generator, strategy, numbers.get(target or ""), plan),
             plan=plan, seed=settings.train.seed, device=ground.device, bf16=settings.train.bf16, rates=rates,
             validate=(lambda: _mean_ndcg(model, judged, items)) if judged and epochs is None else None,
-            on_epoch=reports.append, on_step=lambda: _tick(bar),
+            on_epoch=note, on_step=lambda: _tick(bar),
         )  # fmt: skip
     return Trained(fitted.best_epoch, fitted.best_ndcg, time.monotonic() - started, tuple(reports))
 
@@ -160,18 +168,23 @@ def model_row(
 def _batches(
     settings: Settings, ground: Ground, stage: FitSettings, pick_rows: Callable[[Columns], Columns], epoch: int
 ) -> Iterator[Batch]:
-    """The batches of one epoch: shuffled by the feed, then bucketed by length."""
+    """The batches of one epoch: shuffled by the feed, bucketed by length, then augmented."""
     chunks = read_batches(
         ground.files, columns=SEQUENCE_COLUMNS, batch_size=stage.batch_size * CHUNK_BATCHES, seed=settings.train.seed,
         epoch=epoch, reader_threads=settings.train.reader_threads,
     )  # fmt: skip
     generator = torch.Generator().manual_seed(settings.train.seed * 1_000_003 + epoch)
     rows = bucket_by_length((pick_rows(chunk) for chunk in chunks), batch_size=stage.batch_size, generator=generator)
-    return (to_batch(columns) for columns in rows)
+    how = Augmentation(**asdict(settings.train.augment))
+    timed_nums = torch.tensor([
+        number for name, number in ground.candidates.domains.items()
+        if name in settings.domains and settings.domains[name].time_unit != "order"
+    ], dtype=torch.int64)  # fmt: skip
+    return (to_batch(augment(columns, how, timed_nums=timed_nums, generator=generator)) for columns in rows)
 
 
 def _make_step(
-    settings: Settings, model: SequenceModel, items: Mapping[int, Tensor], generator: torch.Generator, strategy: str,
+    settings: Settings, stage: FitSettings, model: SequenceModel, items: Mapping[int, Tensor], generator: torch.Generator, strategy: str,
     target: int | None, plan: FitPlan,
 ) -> Step:  # fmt: skip
     """Next-item loss in the domains of ``items``, and what the strategy adds to it."""
@@ -184,7 +197,8 @@ def _make_step(
     step = make_step(
         model, items, full_softmax_items=settings.model.full_softmax_items, num_negatives=settings.model.num_negatives,
         domain_temperature=train.domain_temperature, generator=generator, mix=mix,
-        reconstruction=train.text_reconstruction, alignment=train.text_alignment,
+        reconstruction=train.text_reconstruction, alignment=train.text_alignment, temperature=train.temperature,
+        label_smoothing=stage.label_smoothing,
     )  # fmt: skip
     return with_source_pull(step, model, strength=train.source_pull) if strategy == c.PARAMETER else step
 

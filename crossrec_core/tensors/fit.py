@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from crossrec_core.errors import CrossRecError
+from crossrec_core.tensors.averaging import WeightAverage, averaged, one_step, start_average, take_average
 from crossrec_core.tensors.batches import Batch, move_batch
 from crossrec_core.tensors.devices import autocast
 from crossrec_core.tensors.encoder import SequenceModel
@@ -21,7 +22,10 @@ from crossrec_core.tensors.optimiser import clip_gradients, learning_rate_at, ma
 
 @dataclass(frozen=True)
 class FitPlan:
-    """How long and how fast. A refit runs ``num_epochs`` of a schedule that is laid out for ``max_epochs``."""
+    """How long and how fast. A refit runs ``num_epochs`` of a schedule that is laid out for ``max_epochs``.
+
+    With ``ema_decay`` above 0 the model that is judged and kept is the moving average of the weights.
+    """
 
     max_epochs: int
     num_epochs: int
@@ -31,6 +35,8 @@ class FitPlan:
     weight_decay: float
     warmup_share: float
     clip_norm: float
+    schedule: str = "cosine"
+    ema_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,20 +86,23 @@ def fit(
         optimisers = make_optimisers(
             model, learning_rate=plan.learning_rate, weight_decay=plan.weight_decay, rates=rates
         )
+        average = start_average(model, decay=plan.ema_decay) if plan.ema_decay > 0 else None
         if validate is not None and plan.num_epochs > 0:
-            on_epoch(EpochReport(0, 0, {"valid_ndcg": best.judge(0, _evaluate(model, validate), model)}))
+            on_epoch(EpochReport(0, 0, {"valid_ndcg": _judge(best, 0, model, validate, average)}))
         num_steps = 0
         for epoch in range(1, plan.num_epochs + 1):
             num_steps, metrics = _run_epoch(
-                model, batches(epoch), step, optimisers, plan, num_steps, device, bf16, on_step
+                model, batches(epoch), step, optimisers, plan, num_steps, device, bf16, on_step, average
             )
             if validate is not None:
-                metrics["valid_ndcg"] = best.judge(epoch, _evaluate(model, validate), model)
+                metrics["valid_ndcg"] = _judge(best, epoch, model, validate, average)
             on_epoch(EpochReport(epoch, num_steps, metrics))
             if validate is not None and epoch - best.epoch >= plan.patience:
                 break
     model.eval()
     if best.weights is None:
+        if average is not None:
+            take_average(model, average)
         return Fitted(plan.num_epochs, None)
     model.load_state_dict(best.weights)
     return Fitted(best.epoch, best.value)
@@ -123,6 +132,7 @@ def _run_epoch(
     device: torch.device,
     bf16: bool,
     on_step: Callable[[], None],
+    average: WeightAverage | None,
 ) -> tuple[int, dict[str, float]]:
     """One pass; returns the optimiser steps so far and the epoch's measures. Losses stay on the device till then."""
     model.train()
@@ -130,13 +140,16 @@ def _run_epoch(
     warmup_steps = max(round(plan.warmup_share * total_steps), 1)
     started, num_sequences, losses, norms, lr = time.perf_counter(), 0, [], [], 0.0
     for batch in batches:
-        lr = learning_rate_at(num_steps, peak=plan.learning_rate, warmup_steps=warmup_steps, total_steps=total_steps)
+        lr = learning_rate_at(
+            num_steps, schedule=plan.schedule, peak=plan.learning_rate, warmup_steps=warmup_steps,
+            total_steps=total_steps,
+        )  # fmt: skip
         with autocast(device, bf16=bf16):
             loss = step(move_batch(batch, device))
         on_step()
         if loss is None:
             continue
-        norms.append(_update(model, loss, optimisers, lr, plan.clip_norm))
+        norms.append(_update(model, loss, optimisers, lr, plan.clip_norm, average))
         losses.append(loss.detach())
         num_steps += 1
         num_sequences += len(batch.items_BL)
@@ -150,19 +163,24 @@ def _run_epoch(
 
 
 def _update(
-    model: SequenceModel, loss: Tensor, optimisers: list[torch.optim.Optimizer], lr: float, clip_norm: float
-) -> Tensor:
+    model: SequenceModel, loss: Tensor, optimisers: list[torch.optim.Optimizer], lr: float, clip_norm: float,
+    average: WeightAverage | None,
+) -> Tensor:  # fmt: skip
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     set_learning_rate(optimisers, lr)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = clip_gradients(list(model.parameters()), clip_norm)
-    for optimiser in optimisers:
-        optimiser.step()
+    with one_step(average, model):
+        for optimiser in optimisers:
+            optimiser.step()
     return norm
 
 
-def _evaluate(model: SequenceModel, validate: Callable[[], float]) -> float:
+def _judge(
+    best: _Best, epoch: int, model: SequenceModel, validate: Callable[[], float], average: WeightAverage | None
+) -> float:
+    """The validation value of the weights that would be kept; the best so far are copied."""
     model.eval()
-    with torch.no_grad():
-        return validate()
+    with averaged(model, average), torch.no_grad():
+        return best.judge(epoch, validate(), model)

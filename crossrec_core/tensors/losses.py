@@ -1,4 +1,8 @@
-"""Queries, target vectors and other candidates in, a loss out. P positions, V candidates, K negatives, D width."""
+"""Queries, target vectors and other candidates in, a loss out. P positions, V candidates, K negatives, D width.
+
+``temperature`` divides the logits. ``smoothing`` gives that share of the target's probability to all candidates alike
+(Szegedy et al. 2016).
+"""
 
 from collections.abc import Mapping
 
@@ -7,26 +11,35 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def full_softmax(queries_PD: Tensor, vectors_VD: Tensor, places_P: Tensor) -> Tensor:
+def full_softmax(
+    queries_PD: Tensor, vectors_VD: Tensor, places_P: Tensor, *, temperature: float = 1.0, smoothing: float = 0.0
+) -> Tensor:
     """Mean cross-entropy of the target against all candidates; ``places_P`` are the targets' positions among them."""
-    return F.cross_entropy(queries_PD @ vectors_VD.T, places_P)
+    return F.cross_entropy(queries_PD @ vectors_VD.T / temperature, places_P, label_smoothing=smoothing)
 
 
 def sampled_softmax(
-    queries_PD: Tensor, targets_PD: Tensor, negatives_KD: Tensor, target_nums_P: Tensor, negative_nums_K: Tensor
-) -> Tensor:
+    queries_PD: Tensor, targets_PD: Tensor, negatives_KD: Tensor, target_nums_P: Tensor, negative_nums_K: Tensor,
+    *, temperature: float = 1.0, smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
     """Mean cross-entropy of the target against K negatives that all positions share.
 
     A negative that is the position's own target is masked out. The negatives are drawn uniformly, so the correction
     for the draw (log Q) is one constant for all of them and is left out: the loss is then that of Klenitskiy et al.
-    2023 ("Turning Dross into Gold Loss"), and equals the full softmax when the negatives are all candidates.
+    2023 ("Turning Dross into Gold Loss"), and equals the full softmax when the negatives are all candidates. Smoothing
+    spreads over the target and the negatives that are not masked.
     """
     positive_P1 = (queries_PD * targets_PD).sum(dim=-1, keepdim=True)
     negative_PK = queries_PD @ negatives_KD.T
     hits_PK = target_nums_P.unsqueeze(1) == negative_nums_K
-    negative_PK = negative_PK.masked_fill(hits_PK, -torch.inf)
-    logits_PK1 = torch.cat((positive_P1.to(negative_PK.dtype), negative_PK), dim=1)
-    return F.cross_entropy(logits_PK1, torch.zeros_like(target_nums_P))
+    logits_PK1 = torch.cat((positive_P1.to(negative_PK.dtype), negative_PK), dim=1) / temperature
+    masked_PK1 = F.pad(hits_PK, (1, 0))
+    costs_PK1 = -logits_PK1.masked_fill(masked_PK1, -torch.inf).float().log_softmax(dim=1)
+    loss_P = costs_PK1[:, 0]
+    if smoothing:  # masked costs are infinite: they are left out, not multiplied by zero
+        spread_P = costs_PK1.masked_fill(masked_PK1, 0.0).sum(dim=1) / (~masked_PK1).sum(dim=1)
+        loss_P = (1 - smoothing) * loss_P + smoothing * spread_P
+    return loss_P.mean()
 
 
 def mix_domains(losses: Mapping[int, Tensor], counts: Mapping[int, int], *, temperature: float) -> Tensor:

@@ -5,7 +5,7 @@ at every step; lazy Adam (torch's SparseAdam) updates the rows that have a gradi
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,12 @@ from torch.optim import AdamW, Optimizer, SparseAdam
 from crossrec_core.tensors.encoder import SequenceModel
 
 BETAS = (0.9, 0.98)
+# What is left of the fall, 1 to 0, when a share of the steps after the warm-up is done
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "linear": lambda done: 1 - done,
+    "constant": lambda done: 1.0,
+}
 
 
 def make_optimisers(
@@ -69,12 +75,13 @@ def clip_gradients(parameters: Sequence[Tensor], clip_norm: float) -> Tensor:
     return norm
 
 
-def learning_rate_at(step: int, *, peak: float, warmup_steps: int, total_steps: int) -> float:
-    """Linear warm-up to ``peak``, then a cosine to a tenth of it. ``step`` counts from 0.
+def learning_rate_at(step: int, *, schedule: str, peak: float, warmup_steps: int, total_steps: int) -> float:
+    """Linear warm-up to ``peak``, then by ``schedule``: cosine or linear to a tenth of it, or constant.
 
-    The tail is not zero, so that the last epochs still teach when the best number of epochs is near the end.
+    ``step`` counts from 0. The tail is not zero, so that the last epochs still teach when the best number of epochs is
+    near the end.
     """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     done = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
-    return peak * (0.1 + 0.45 * (1 + math.cos(math.pi * done)))
+    return peak * (0.1 + 0.9 * SCHEDULES[schedule](done))

@@ -29,6 +29,8 @@ def make_step(
     mix: MixLosses | None = None,
     reconstruction: float = 0.0,
     alignment: float = 0.0,
+    temperature: float = 1.0,
+    label_smoothing: float = 0.0,
 ) -> Callable[[Batch], Tensor | None]:
     """Build the step of pretraining and fine-tuning alike: the loss of items in the domains of ``candidates``.
 
@@ -37,11 +39,13 @@ def make_step(
     ``candidates`` maps domain numbers to ascending item numbers [V]; other targets are ignored. The step returns None
     for a batch without a target. ``generator`` draws negatives, hidden ids and masks; it lives where the model and the
     candidates live. ``mix`` weighs the domains' losses; None is ``mix_domains`` at ``domain_temperature``.
-    ``reconstruction`` and ``alignment`` are the weights of ``text_objective``; 0 is off.
+    ``reconstruction`` and ``alignment`` are the weights of ``text_objective``, 0 is off; ``temperature`` and
+    ``label_smoothing`` are as in ``losses``.
     """
 
     config = model.config
     domain_nums = torch.tensor(sorted(candidates), device=generator.device)
+    softening = {"temperature": temperature, "smoothing": label_smoothing}
 
     def step(batch: Batch) -> Tensor | None:
         hidden_I = pick_hidden_ids(config.num_items, config.id_dropout, generator)
@@ -63,10 +67,10 @@ def make_step(
             queries_PD = model.query(hidden_BLD[taken_BL], torch.full_like(targets_P, domain))
             counts[domain] = len(targets_P)
             if len(nums_V) <= full_softmax_items:
-                losses[domain] = _full_loss(model, queries_PD, targets_P, nums_V, hidden_I)
+                losses[domain] = _full_loss(model, queries_PD, targets_P, nums_V, hidden_I, **softening)
             else:
                 negatives_K = draw_negatives(nums_V, num_negatives, generator)
-                losses[domain] = _sampled_loss(model, queries_PD, targets_P, negatives_K, hidden_I)
+                losses[domain] = _sampled_loss(model, queries_PD, targets_P, negatives_K, hidden_I, **softening)
         if not losses:
             return None
         loss = mix(losses, counts) if mix else mix_domains(losses, counts, temperature=domain_temperature)
@@ -78,15 +82,20 @@ def make_step(
 
 
 def _full_loss(
-    model: SequenceModel, queries_PD: Tensor, targets_P: Tensor, nums_V: Tensor, hidden_I: Tensor | None
-) -> Tensor:
+    model: SequenceModel, queries_PD: Tensor, targets_P: Tensor, nums_V: Tensor, hidden_I: Tensor | None,
+    *, temperature: float, smoothing: float,
+) -> Tensor:  # fmt: skip
     vectors_VD = model.item_vectors(nums_V, hidden_I, sparse=True)
-    return full_softmax(queries_PD, vectors_VD, torch.searchsorted(nums_V, targets_P))
+    places_P = torch.searchsorted(nums_V, targets_P)
+    return full_softmax(queries_PD, vectors_VD, places_P, temperature=temperature, smoothing=smoothing)
 
 
 def _sampled_loss(
-    model: SequenceModel, queries_PD: Tensor, targets_P: Tensor, negatives_K: Tensor, hidden_I: Tensor | None
-) -> Tensor:
+    model: SequenceModel, queries_PD: Tensor, targets_P: Tensor, negatives_K: Tensor, hidden_I: Tensor | None,
+    *, temperature: float, smoothing: float,
+) -> Tensor:  # fmt: skip
     vectors = model.item_vectors(torch.cat((targets_P, negatives_K)), hidden_I, sparse=True)
     targets_PD, negatives_KD = vectors.split((len(targets_P), len(negatives_K)))
-    return sampled_softmax(queries_PD, targets_PD, negatives_KD, targets_P, negatives_K)
+    return sampled_softmax(
+        queries_PD, targets_PD, negatives_KD, targets_P, negatives_K, temperature=temperature, smoothing=smoothing
+    )

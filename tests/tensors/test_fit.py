@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
@@ -103,6 +104,34 @@ def test_a_refit_for_fewer_epochs_repeats_the_schedule_of_the_longer_one():
     assert all(torch.equal(short.state_dict()[name], weights[3][name]) for name in weights[3])
 
 
+def test_the_average_of_the_weights_is_what_is_judged_and_kept():
+    plan = dataclasses.replace(PLAN, ema_decay=0.9, num_epochs=3)
+    model, plain, judged = tiny_model(), tiny_model(), []
+
+    def validate():
+        judged.append({name: value.clone() for name, value in model.state_dict().items()})
+        return float(len(judged))
+
+    run_fit(model, plan=plan, validate=validate)
+    run_fit(plain, plan=dataclasses.replace(plan, ema_decay=0.0))
+    assert all(torch.equal(model.state_dict()[name], judged[3][name]) for name in judged[3])
+    assert not torch.equal(model.items.ids, plain.items.ids)
+    refitted = tiny_model()
+    run_fit(refitted, plan=plan)
+    assert all(torch.equal(refitted.state_dict()[name], judged[3][name]) for name in judged[3])
+
+
+def test_the_average_does_not_change_the_steps():
+    averaged, plain, losses = tiny_model(), tiny_model(), []
+    for model, decay in ((averaged, 0.9), (plain, 0.0)):
+        values = itertools.count()
+        _, reports = run_fit(
+            model, plan=dataclasses.replace(PLAN, ema_decay=decay, num_epochs=3), validate=lambda v=values: next(v)
+        )
+        losses.append([report.metrics["loss"] for report in reports[1:]])
+    assert losses[0] == losses[1]
+
+
 def test_a_loss_that_is_no_number_is_an_error():
     model = tiny_model()
     with torch.no_grad():
@@ -129,10 +158,22 @@ def test_gradients_are_clipped_to_one_common_norm():
     torch.testing.assert_close(clipped, dense * (1e-3 / (norm + 1e-6)))
 
 
-def test_learning_rate_warms_up_and_falls_to_a_tenth():
-    rates = [learning_rate_at(step, peak=1.0, warmup_steps=10, total_steps=110) for step in range(111)]
+SHAPE = {"peak": 1.0, "warmup_steps": 10, "total_steps": 110}
+
+
+@pytest.mark.parametrize(("schedule", "quarter"), [("cosine", 0.1 + 0.45 * (1 + math.cos(math.pi / 4))),
+                                                   ("linear", 0.1 + 0.9 * 0.75)])  # fmt: skip
+def test_learning_rate_warms_up_and_falls_to_a_tenth(schedule, quarter):
+    rates = [learning_rate_at(step, schedule=schedule, **SHAPE) for step in range(111)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == rates[10] == pytest.approx(1.0)
+    assert rates[35] == pytest.approx(quarter)
     assert rates[60] == pytest.approx(0.55)
     assert rates[110] == pytest.approx(0.1)
     assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+
+
+def test_a_constant_learning_rate_stays_where_the_warm_up_ends():
+    rates = [learning_rate_at(step, schedule="constant", **SHAPE) for step in range(111)]
+    assert rates[4] == pytest.approx(0.5)
+    assert set(rates[9:]) == {1.0}

@@ -34,6 +34,26 @@ def test_a_negative_that_is_the_target_changes_nothing():
     torch.testing.assert_close(with_hit, without)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("temperature", [1.0, 0.75])
+def test_both_softmaxes_are_torchs_with_smoothing_and_temperature(smoothing, temperature):
+    queries_PD, vectors_VD, places_P, nums_V = random_case()
+    options = {"temperature": temperature, "smoothing": smoothing}
+    expected = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)((queries_PD @ vectors_VD.T) / temperature, places_P)
+    targets_PD, nums_P = vectors_VD[places_P], nums_V[places_P]
+    torch.testing.assert_close(full_softmax(queries_PD, vectors_VD, places_P, **options), expected)
+    torch.testing.assert_close(sampled_softmax(queries_PD, targets_PD, vectors_VD, nums_P, nums_V, **options), expected)
+
+
+def test_a_smoothed_sampled_loss_has_finite_gradients_where_a_negative_is_the_target():
+    queries_PD, vectors_VD, places_P, nums_V = random_case()
+    queries_PD.requires_grad_()
+    targets_PD, nums_P = vectors_VD[places_P], nums_V[places_P]
+    sampled_softmax(queries_PD, targets_PD, vectors_VD, nums_P, nums_V, smoothing=0.1).backward()
+    assert queries_PD.grad.isfinite().all()
+    assert queries_PD.grad.any()
+
+
 @pytest.mark.parametrize(("temperature", "expected"), [(1.0, (9 * 2 + 1 * 4) / 10), (0.0, (2 + 4) / 2)])
 def test_domains_are_weighed_by_their_size_and_the_temperature(temperature, expected):
     losses = {1: torch.tensor(2.0), 2: torch.tensor(4.0)}
