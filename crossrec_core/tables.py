@@ -322,24 +322,24 @@ MODELS = Table(
     "models", "a fitted model for a purpose and a domain", (c.PURPOSE, c.MODEL, c.DOMAIN),
     (
         RUN_ID, PURPOSE, MODEL, DOMAIN,
-        Column(c.KIND, "string", "item_scores, transitions, factors or neural"),
+        Column(c.KIND, "string", "item_scores, transitions, factors, neural or neural_int8"),
         Column("location", "string", "artifact folder relative to the lake"),
         Column("settings", "string", "JSON: the settings it was fitted with, tuned ones included"),
         Column("valid_ndcg", "double", "NDCG@10 on validation where it was tuned or stopped there", nullable=True),
         Column("seconds", "double", "time of the fit"),
     ),
-    (c.RUN_ID, c.PURPOSE, c.MODEL), ("fit_baselines", "pretrain", "finetune"),
+    (c.RUN_ID, c.PURPOSE, c.MODEL), ("fit_baselines", "pretrain", "finetune", "compress"),
 )
 
 TRAINING_LOG = Table(
     "training_log", "a measure at a step of a training stage", (c.PURPOSE, c.MODEL, "stage", "step", c.METRIC),
     (
-        RUN_ID, PURPOSE, MODEL, Column("stage", "string", "pretrain, or the transfer strategy"),
+        RUN_ID, PURPOSE, MODEL, Column("stage", "string", "pretrain, compress, or the transfer strategy"),
         Column("epoch", "int", "from 1"), Column("step", "bigint", "optimiser steps so far"),
         Column(c.METRIC, "string", "loss, lr, valid_ndcg, sequences_per_second..."),
         Column("value", "double", "its value"),
     ),
-    (c.RUN_ID, c.PURPOSE, c.MODEL), ("pretrain", "finetune"),
+    (c.RUN_ID, c.PURPOSE, c.MODEL), ("pretrain", "finetune", "compress"),
 )
 
 TRIALS = Table(
@@ -349,7 +349,7 @@ TRIALS = Table(
         Column("settings", "string", "JSON"), Column(c.METRIC, "string", "what was measured"),
         Column("value", "double", "its value"),
     ),
-    (c.RUN_ID,), ("fit_baselines",),
+    (c.RUN_ID,), ("fit_baselines", "tune"),
 )
 
 RECOMMENDATIONS = Table(

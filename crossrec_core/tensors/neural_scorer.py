@@ -3,6 +3,7 @@
 B users, L length, D width, V candidates, P pairs of a user and a candidate.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch import Tensor
 from crossrec_core import columns as c
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, keep_domain
 from crossrec_core.tensors.block_scores import BlockScorer, BlockScores, DomainCandidates, pad_rows, with_fill
-from crossrec_core.tensors.checkpoint import load_checkpoint
+from crossrec_core.tensors.checkpoint import Checkpoint, load_checkpoint
+from crossrec_core.tensors.compress import load_int8
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.folders import read_tensors
 from crossrec_core.tensors.ranker import pair_features, probability
@@ -24,10 +26,23 @@ SHORTEST_BUCKET = 8
 
 def load_neural(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
     """Load a sequence model with its candidates' vectors; users without any event are left to the stand-ins."""
-    checkpoint = load_checkpoint(str(folder))
-    checkpoint.model.requires_grad_(False)
     vectors_VD = read_tensors(folder / "vectors_VD.safetensors")["vectors_VD"]
-    only_own_domain = checkpoint.about.model == c.TARGET_ONLY
+    return _scorer(load_checkpoint(str(folder)), lambda places: vectors_VD[places], candidates)
+
+
+def load_neural_int8(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
+    """Load a compressed sequence model; the vectors of a block of candidates are unpacked when it is scored."""
+    checkpoint = load_int8(str(folder))
+    return _scorer(checkpoint, lambda places: checkpoint.model.item_vectors(candidates.items_V[places]), candidates)
+
+
+def _scorer(
+    checkpoint: Checkpoint, vectors_at: Callable[[slice | Tensor], Tensor], candidates: DomainCandidates
+) -> BlockScorer:
+    """The scorer of a model; ``vectors_at`` gives the vectors of the candidates at some positions."""
+    checkpoint.model.requires_grad_(False)
+    base = checkpoint.about.settings.get("compressed_from", checkpoint.about.model)
+    only_own_domain = base == c.TARGET_ONLY
 
     def score(users: UserBatch) -> BlockScores:
         events = _events_of(users, candidates.domain_num, only_own_domain)
@@ -36,7 +51,7 @@ def load_neural(folder: Path, settings: dict[str, Any], candidates: DomainCandid
         padded_BD = pad_rows(queries_BD)
 
         def block(lo: int, hi: int) -> Tensor:
-            scores_BV = (padded_BD @ vectors_VD[lo:hi].T)[: len(queries_BD)]
+            scores_BV = (padded_BD @ vectors_at(slice(lo, hi)).T)[: len(queries_BD)]
             return with_fill(scores_BV, has_events_B, candidates.fill_V[lo:hi])
 
         def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
@@ -48,7 +63,7 @@ def load_neural(folder: Path, settings: dict[str, Any], candidates: DomainCandid
         ranker = checkpoint.ranker
 
         def pair_probability(rows_P: Tensor, positions_P: Tensor) -> Tensor:
-            phi_PF = _features(events, queries_BD, vectors_VD, candidates, rows_P, positions_P)
+            phi_PF = _features(events, queries_BD, vectors_at(positions_P), candidates, rows_P, positions_P)
             return probability(ranker, phi_PF)
 
         return BlockScores(block, at, has_events_B, pair_probability)
@@ -84,13 +99,13 @@ def _events_of(users: UserBatch, domain_num: int, only_own_domain: bool) -> list
 
 
 def _features(
-    events: list[Tensor], queries_BD: Tensor, vectors_VD: Tensor, candidates: DomainCandidates,
+    events: list[Tensor], queries_BD: Tensor, vectors_PD: Tensor, candidates: DomainCandidates,
     rows_P: Tensor, positions_P: Tensor,
 ) -> Tensor:  # fmt: skip
     items_BL, domains_BL = events[0], events[1]
     return pair_features(
         queries_BD[rows_P],
-        vectors_VD[positions_P],
+        vectors_PD,
         candidates.popularity_V[positions_P],
         (items_BL != 0).sum(dim=1)[rows_P],
         ~(domains_BL == candidates.domain_num).any(dim=1)[rows_P],

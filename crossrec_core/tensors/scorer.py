@@ -19,7 +19,7 @@ from crossrec_core.tensors.block_scores import BlockScorer, DomainCandidates, ca
 from crossrec_core.tensors.candidates import Candidates, load_candidates
 from crossrec_core.tensors.closed_form_scorers import load_factors, load_item_scores, load_transitions
 from crossrec_core.tensors.folders import open_folder, read_json
-from crossrec_core.tensors.neural_scorer import load_neural
+from crossrec_core.tensors.neural_scorer import load_neural, load_neural_int8
 from crossrec_core.tensors.ranked_lists import LoadedModel, score_pairs, score_users
 from crossrec_core.tensors.ranker import load_ranker
 from crossrec_core.tensors.sources import Source
@@ -35,6 +35,7 @@ LOADERS: dict[str, LoadKind] = {
     "transitions": load_transitions,
     "factors": load_factors,
     "neural": load_neural,
+    "neural_int8": load_neural_int8,
 }
 BLEND = "blend"
 # As a source a model says what it knows itself: popularity has a voice of its own
