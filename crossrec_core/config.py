@@ -55,8 +55,8 @@ def to_public_tree(settings: Settings) -> Node:
 
 
 def hash_config(settings: Settings) -> str:
-    """sha256 of the settings that shape results; where the lake lies and how Spark runs do not."""
-    tree = {key: value for key, value in to_tree(settings).items() if key not in ("lake", "spark")}
+    """sha256 of the settings that shape results; where the lake lies, how Spark runs and what is tuned do not."""
+    tree = {key: value for key, value in to_tree(settings).items() if key not in ("lake", "spark", "tune")}
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 

@@ -253,6 +253,34 @@ class BlendSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompressSettings:
+    mode: str = setting(
+        "What jobs/compress.py makes of a run's neural models, beside them: int8 copies, or narrower students.",
+        choices=("none", "int8", "distilled"),
+    )  # fmt: skip
+    width: int = setting("Width of a distilled student; model.heads divides it.", low=4)
+    distil_top: int = setting("Best candidates of the teacher that the student imitates.", low=2)
+    distil_temperature: float = setting("Softens teacher and student.", low=0.1)
+    distil_alpha: float = setting("Weight of the teacher; the rest is the next item's.", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneSettings:
+    model: str = setting(
+        "What jobs/tune.py tunes; transferred starts from pretrained as the settings say.",
+        choices=("pretrained", "transferred", "target_only"),
+    )  # fmt: skip
+    domains: list[str] = setting("Domains whose mean validation NDCG@10 counts; empty for all targets.")
+    space: str = setting("Search space (TOML); empty for conf/search_spaces/MODEL.toml.")
+    folds: int = setting("Blocks of time that judge: the validation window and these less one before it.", low=1)
+    trials: int = setting("Trials at most, those of earlier calls for the same run included.", low=1)
+    minutes: float = setting("Minutes at most; what runs then ends with its epoch.", low=0)
+    jobs: int = setting("Trials at once, each in a process of its own.", low=1)
+    pruner: str = setting("What ends poor trials early.", choices=("median", "hyperband", "none"))
+    seed: int = setting("Seed of the sampler.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreSettings:
     n: int = setting("Length of the lists.", low=1)
     candidates: str = setting(
@@ -302,6 +330,8 @@ class Settings:
     model: ModelSettings = setting("The neural model.")
     train: TrainSettings = setting("How it is trained.")
     blend: BlendSettings = setting("The model crossrec: all sources of evidence, weighed per user.")
+    compress: CompressSettings = setting("Smaller copies of the neural models.")
+    tune: TuneSettings = setting("The search for better settings; changes no result of a night.")
     score: ScoreSettings = setting("Lists.")
     evaluate: EvaluateSettings = setting("Metrics and intervals.")
 

@@ -19,6 +19,7 @@ from crossrec_core.settings import FitSettings, Settings
 from crossrec_core.tensors.augment import Augmentation, augment
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, Batch, bucket_by_length, to_batch
 from crossrec_core.tensors.checkpoint import About, save_checkpoint
+from crossrec_core.tensors.distil import make_distil_step
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.feed import read_batches
 from crossrec_core.tensors.fit import EpochReport, FitPlan, fit
@@ -57,13 +58,14 @@ def train(
     strategy: str = c.TARGET_ONLY,
     target: str | None = None,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    teacher: SequenceModel | None = None,
 ) -> Trained:
     """Train ``model`` in place on the targets of ``domains``, in the rows that ``pick_rows`` leaves.
 
     With ``epochs`` None it stops early on the mean validation NDCG@10 of the domains that can be validated (of
     ``target`` alone, where there is one); where none can, and with a number, it runs that many (None: all) epochs of
     the schedule. ``strategy`` says which parameters learn from which loss (``tensors/strategies.py``). ``on_epoch`` may
-    stop it by an error.
+    stop it by an error. With a ``teacher`` the loss is that of distillation.
     """
     started = time.monotonic()
     model.to(ground.device)
@@ -90,7 +92,7 @@ def train(
         fitted = fit(
             model,
             lambda epoch: _batches(settings, ground, stage, pick_rows, epoch),
-            _make_step(settings, stage, model, items, generator, strategy, numbers.get(target or ""), plan),
+            _step_of(settings, stage, model, items, generator, plan, strategy, numbers.get(target or ""), teacher),
             plan=plan, seed=settings.train.seed, device=ground.device, bf16=settings.train.bf16, rates=rates,
             validate=(lambda: _mean_ndcg(model, judged, items)) if judged and epochs is None else None,
             on_epoch=note, on_step=lambda: _tick(bar),
@@ -155,11 +157,12 @@ def write_log(ground: Ground, rows: Sequence[Mapping[str, Any]]) -> int:
 
 
 def model_row(
-    ground: Ground, *, model: str, domain: str, location: str, fitted_with: Mapping[str, Any], seconds: float
-) -> dict[str, Any]:
+    ground: Ground, *, model: str, domain: str, location: str, fitted_with: Mapping[str, Any], seconds: float,
+    kind: str = KIND,
+) -> dict[str, Any]:  # fmt: skip
     """A row of the models table."""
     return {
-        c.RUN_ID: ground.night.run_id, c.PURPOSE: ground.purpose, c.MODEL: model, c.DOMAIN: domain, c.KIND: KIND,
+        c.RUN_ID: ground.night.run_id, c.PURPOSE: ground.purpose, c.MODEL: model, c.DOMAIN: domain, c.KIND: kind,
         "location": location, "settings": json.dumps(fitted_with, sort_keys=True),
         "valid_ndcg": fitted_with["valid_ndcg"], "seconds": seconds,
     }  # fmt: skip
@@ -183,19 +186,26 @@ def _batches(
     return (to_batch(augment(columns, how, timed_nums=timed_nums, generator=generator)) for columns in rows)
 
 
-def _make_step(
-    settings: Settings, stage: FitSettings, model: SequenceModel, items: Mapping[int, Tensor], generator: torch.Generator, strategy: str,
-    target: int | None, plan: FitPlan,
+def _step_of(
+    settings: Settings, stage: FitSettings, model: SequenceModel, items: Mapping[int, Tensor],
+    generator: torch.Generator, plan: FitPlan, strategy: str, target: int | None, teacher: SequenceModel | None,
 ) -> Step:  # fmt: skip
-    """Next-item loss in the domains of ``items``, and what the strategy adds to it."""
-    train, mix = settings.train, None
+    """The loss of items in the domains of ``items``, or of imitating a teacher, and what the strategy adds to it."""
+    train, rules, mix = settings.train, settings.compress, None
+    full_softmax_items, num_negatives = settings.model.full_softmax_items, settings.model.num_negatives
+    if teacher is not None:
+        return make_distil_step(
+            model, teacher, items, full_softmax_items=full_softmax_items, num_negatives=num_negatives,
+            domain_temperature=train.domain_temperature, num_top=rules.distil_top, temperature=rules.distil_temperature,
+            alpha=rules.distil_alpha, generator=generator,
+        )  # fmt: skip
     if strategy == c.JOINT and target is not None:
         mix = joint_mix(
             target=target, start=train.joint_share, total_batches=plan.max_epochs * plan.steps_per_epoch,
             temperature=train.domain_temperature,
         )  # fmt: skip
     step = make_step(
-        model, items, full_softmax_items=settings.model.full_softmax_items, num_negatives=settings.model.num_negatives,
+        model, items, full_softmax_items=full_softmax_items, num_negatives=num_negatives,
         domain_temperature=train.domain_temperature, generator=generator, mix=mix,
         reconstruction=train.text_reconstruction, alignment=train.text_alignment, temperature=train.temperature,
         label_smoothing=stage.label_smoothing,
