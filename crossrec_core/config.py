@@ -21,10 +21,12 @@ Node = dict[str, Any]
 def read_config(path: str | Path, *, defaults: str | Path = DEFAULTS, overrides: Node | None = None) -> Settings:
     """Read a settings file over the defaults, with ``overrides`` (nested dicts) on top.
 
+    ``include = ["found.toml"]`` at a file's head puts other files, named from its folder, below its own lines.
+
     Raises:
         ConfigError: one line per problem: unreadable file, unknown, missing or mistyped key, value out of range.
     """
-    tree = _merge(_merge(_read_toml(Path(defaults)), _read_toml(Path(path))), overrides or {})
+    tree = _merge(_merge(_read_toml(Path(defaults)), _read_with_includes(Path(path))), overrides or {})
     return parse_config(tree, where=str(path))
 
 
@@ -67,6 +69,20 @@ def _read_toml(path: Path) -> Node:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML ({error}); mend that line") from error
+
+
+def _read_with_includes(path: Path, above: tuple[Path, ...] = ()) -> Node:
+    """A settings file over the files it includes, later ones over earlier ones."""
+    if path.resolve() in above:
+        raise ConfigError(f"{path}: includes itself; take it out of include")
+    tree: Node = _read_toml(path)
+    merged: Node = {}
+    names = tree.pop("include", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{path}: include: seen {names!r}; expected a list of files")
+    for name in names:
+        merged = _merge(merged, _read_with_includes(path.parent / name, (*above, path.resolve())))
+    return _merge(merged, tree)
 
 
 def _merge(below: Node, above: Node) -> Node:

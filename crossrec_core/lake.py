@@ -30,6 +30,11 @@ def candidates_location(run_id: str, purpose: str) -> str:
     return f"checkpoints/{run_id}/{purpose}/candidates"
 
 
+def tune_location(run_id: str) -> str:
+    """Folder, relative to the lake, of a run's folds and studies; it goes when the run's checkpoints go."""
+    return f"checkpoints/{run_id}/tune"
+
+
 def views_location(run_id: str) -> str:
     """Folder, relative to the lake, of the SQL views of the release that published a run."""
     return f"sql/{run_id}/views"

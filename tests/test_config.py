@@ -116,3 +116,32 @@ def test_every_setting_is_described_and_has_a_default() -> None:
 
     check(Settings, "")
     assert DEFAULTS.is_file()
+
+
+def test_included_files_lie_below_the_files_own_lines(tmp_path: Path) -> None:
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "best.toml").write_text("model.width = 128\nmodel.layers = 3\n")
+    (tmp_path / "later.toml").write_text('include = ["found/best.toml"]\nmodel.dropout = 0.4\n')
+    text = 'include = ["later.toml"]\n' + TWO_DOMAINS + "[model]\nlayers = 2\n"
+    model = read_config(write(tmp_path, text)).model
+    assert (model.width, model.layers, model.dropout) == (128, 2, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        ('include = "a.toml"', "a list of files"),
+        ('include = ["x.toml"]', "itself"),
+        ('include = ["no.toml"]', "no.toml"),
+    ],
+)
+def test_an_include_that_cannot_be_is_refused(tmp_path: Path, line: str, seen: str) -> None:
+    with pytest.raises(ConfigError, match=seen):
+        read_config(write(tmp_path, f"{line}\n{TWO_DOMAINS}"))
+
+
+def test_what_is_tuned_changes_no_result_of_a_night(tmp_path: Path) -> None:
+    path = write(tmp_path, TWO_DOMAINS)
+    other = read_config(path, overrides={"tune": {"trials": 3}})
+    assert hash_config(other) == hash_config(read_config(path))
+    assert hash_config(read_config(path, overrides={"compress": {"mode": "int8"}})) != hash_config(other)
