@@ -20,7 +20,8 @@ TYPE_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or 
 SETTINGS_INTRO = """# Settings
 
 A settings file is TOML and names only what differs from `conf/default.toml`, which holds every default. Unknown,
-missing and mistyped settings are errors, all listed at once. `--set NAME=VALUE` at a job overrides one. This page is
+missing and mistyped settings are errors, all listed at once. `--set NAME=VALUE` at a job overrides one;
+`include = ["found.toml"]` at a file's head puts other files below its own lines. This page is
 made from `crossrec_core/settings.py` by `docs/make_reference.py`.
 """
 TABLES_INTRO = """# Tables
