@@ -130,7 +130,10 @@ def _write_known(ground: Ground, block: Block, folder: str) -> Tensor:
 
 
 def _candidates_of(settings: Settings, ground: Ground, counts_DI: Tensor) -> Candidates:
-    """Items with known events; all the run's with ``score.candidates = listed``: catalogues have no date."""
+    """Items with known events; all the run's with ``score.candidates = listed``: catalogues have no date.
+
+    Popularity is the share of known events; nothing that a trial fits reads it.
+    """
     is_listed = settings.score.candidates == "listed"
     items, popularity, domains = {}, {}, {}
     for name, number in ground.candidates.domains.items():

@@ -18,6 +18,7 @@ from crossrec_core.ledger import StepRecord, read_steps
 from jobs import (
     blend,
     clean,
+    compress,
     embed_text,
     evaluate,
     finetune,
@@ -50,6 +51,7 @@ STEPS: dict[str, Run] = {
     "fit_baselines": fit_baselines.run,
     "pretrain": pretrain.run,
     "finetune": finetune.run,
+    "compress": compress.run,
     "blend": blend.run,
     "score": score.run,
     "evaluate": evaluate.run,

@@ -143,14 +143,15 @@ def conduct(study: optuna.Study, task: Task) -> None:
     Raises:
         CrossRecError: a trial's process was killed; what was finished stays.
     """
-    rules, first = task.settings.tune, len(study.trials)
+    rules = task.settings.tune
+    ordinal = sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
     running: set[Future[None]] = set()
     with ProcessPoolExecutor(rules.jobs, mp_context=get_context("spawn")) as pool:
         while True:
             room = min(rules.jobs, rules.trials - count_finished(study)) - len(running)
             for _ in range(room if time.time() < task.deadline else 0):
-                running.add(pool.submit(run_trial, replace(task, ordinal=first)))
-                first += 1
+                running.add(pool.submit(run_trial, replace(task, ordinal=ordinal)))
+                ordinal += 1
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
