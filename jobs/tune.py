@@ -47,6 +47,7 @@ from jobs.steps import Night, step_command
 from jobs.studies import (
     Space,
     count_finished,
+    end_with_parent,
     ends_of,
     in_range,
     only_tuner,
@@ -146,7 +147,7 @@ def conduct(study: optuna.Study, task: Task) -> None:
     rules = task.settings.tune
     ordinal = sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
     running: set[Future[None]] = set()
-    with ProcessPoolExecutor(rules.jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(rules.jobs, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         while True:
             room = min(rules.jobs, rules.trials - count_finished(study)) - len(running)
             for _ in range(room if time.time() < task.deadline else 0):

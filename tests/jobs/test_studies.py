@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -38,6 +39,19 @@ with only_tuner(Path({folder!r})):
         study.tell(trial, value)
     study.ask({{"model.dropout": FloatDistribution(0.0, 0.5)}}).report(0.9, 1)
     os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+ORPHAN = """
+import os, signal, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from jobs.studies import end_with_parent
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        pool.submit(time.sleep, 600)
+        time.sleep(600)
 """
 
 
@@ -91,6 +105,27 @@ def test_a_study_goes_on_after_a_kill_with_the_next_trial_number(tmp_path):
         assert trial.number == 3
         study.tell(trial, 0.3)
     assert study.best_trial.number == 3
+
+
+def test_a_worker_ends_when_its_parent_is_killed(tmp_path):
+    (tmp_path / "parent.py").write_text(ORPHAN)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    assert is_running(worker)
+    parent.kill()
+    parent.wait()
+    for _ in range(200):
+        if not is_running(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent by twenty seconds")
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked about yet does not."""
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 def test_trials_of_other_settings_are_not_mixed_in(tmp_path):
