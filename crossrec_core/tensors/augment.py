@@ -118,10 +118,8 @@ def shuffle_ties(
 
 
 def _shuffle_inside(rows: Columns, groups_BL: Tensor, generator: Generator) -> dict[str, Tensor]:
-    """Shuffle the events of each group; group numbers ascend along a row, so groups and padding keep their places."""
-    keys_BL = groups_BL + _draw(groups_BL.shape, generator)
-    is_alone = rows["item_nums"] == 0
-    order_BL = torch.where(is_alone, torch.arange(groups_BL.shape[1]).double(), keys_BL).argsort(dim=1, stable=True)
+    """Shuffle inside groups of places; group numbers ascend along a row, and padding is in no group but its own."""
+    order_BL = (groups_BL + _draw(groups_BL.shape, generator)).argsort(dim=1)
     moved = {name: rows[name].gather(1, order_BL) for name in SEQUENCE_COLUMNS}
     return {**moved, GAPS: rows[GAPS]}
 
