@@ -148,7 +148,9 @@ class AttributesSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class BaselinesSettings:
-    models: list[str] = setting("Which of popularity, decayed_popularity, item_knn, markov, als.")
+    models: list[str] = setting(
+        "Which of popularity, decayed_popularity, item_knn, markov, als, ials, cmf, emcdr, ease, slist, text_knn."
+    )
     half_life_days: list[float] = setting("Half-lives tried for decayed popularity (events for order-only logs).")
     knn_shrink: list[float] = setting("Shrinkages tried for item_knn: added to the denominator of the cosine.")
     window: int = setting("Events ahead that a pair may span.", low=1)
@@ -156,14 +158,23 @@ class BaselinesSettings:
     backward: list[float] = setting("Weights tried for the backward direction.")
     alpha: list[float] = setting("Exponents tried: pair weight / (n_i^alpha * n_j^(1-alpha)).")
     history_decay: list[float] = setting("Weights tried per step of age of a history item (g).")
+    history_half_life_days: list[float] = setting("Half-lives tried of a history item by its time; 0 is off.")
     cross_domain: list[float] = setting("Weights tried for pairs that cross domains.")
     popularity_share: list[float] = setting("Shares tried of decayed popularity mixed into markov.")
     max_neighbours: int = setting("Strongest next items kept per item.", low=1)
     max_history: int = setting("Latest events of a user that make pairs.", low=2)
-    als_rank: int = setting("Factors of ALS.", low=1)
+    als_rank: int = setting("Factors of ALS (als, ials, cmf, emcdr).", low=1)
     als_iterations: int = setting("Sweeps of ALS.", low=1)
-    als_regularisation: list[float] = setting("Regularisation tried for ALS.")
-    als_alpha: float = setting("Confidence of ALS: 1 + alpha * weight.", low=0)
+    als_regularisation: list[float] = setting("Regularisations tried for ALS.")
+    als_alpha: list[float] = setting("Confidences tried for ALS: 1 + alpha * weight.")
+    cmf_source_weight: list[float] = setting("Weights tried in cmf for the events of other domains.")
+    emcdr_regularisation: list[float] = setting("Regularisations tried for the map of emcdr.")
+    dense_items: int = setting("Items that ease and slist model at most, most popular first: 12 bytes a pair.", low=1)
+    ease_regularisation: list[float] = setting("Regularisations tried for ease.")
+    slist_regularisation: list[float] = setting("Regularisations tried for slist.")
+    slist_decay: list[float] = setting("Weights tried in slist per step of age of a past item.")
+    slist_half_life_days: list[float] = setting("Half-lives tried in slist of a past item by its time; 0 is off.")
+    slist_whole_share: list[float] = setting("Shares tried in slist of the whole sequence, the rest is the next item.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,11 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import pyarrow.dataset as ds
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from torch import Tensor
 
@@ -17,63 +16,40 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import live_files
 from crossrec_core.frames.baselines import to_decayed_scores, to_factors, to_item_scores, to_ratings
-from crossrec_core.frames.ids import fingerprint
 from crossrec_core.frames.transitions import (
     keep_first_touch,
     keep_latest,
     to_neighbours,
     to_pair_sums,
     to_transitions,
-    with_clock,
 )
 from crossrec_core.lake import model_location
 from crossrec_core.lake_reader import scan_arrow
-from crossrec_core.settings import Settings
 from crossrec_core.tables import Table
 from crossrec_core.tensors.artifacts import save_artifact, to_factor_tensors, to_score_tensors, to_transition_tensors
-from crossrec_core.tensors.candidates import Candidates, write_candidates
 from crossrec_core.tensors.checkpoint import About
-from jobs.baseline_settings import ALS, DECAYED, ITEM_KNN, KINDS, MARKOV, POPULARITY, Options, at_fit
-from jobs.steps import Night
-from jobs.store import Store
+from jobs.baseline_settings import (
+    ALS,
+    DECAYED,
+    DIRECT,
+    ITEM_KNN,
+    KINDS,
+    MARKOV,
+    PAIRED,
+    POPULARITY,
+    Options,
+    at_fit,
+)
+from jobs.direct_fits import fit_tensors, to_action_weights
+from jobs.known import Known
 
 SCORES_ITEMS = (POPULARITY, DECAYED, MARKOV)  # markov mixes decayed popularity in
-
-
-@dataclass(frozen=True)
-class Known:
-    """What one purpose knows, and the candidates its models score."""
-
-    settings: Settings
-    store: Store
-    purpose: str
-    candidates: Candidates
-    targets: tuple[str, ...]  # those that have candidates
-    events: DataFrame  # with clock
-    item_popularity: DataFrame
-
-
-@contextmanager
-def known_for(settings: Settings, night: Night, spark: SparkSession, purpose: str) -> Iterator[Known]:
-    """Cache what a purpose knows, and write its candidate artifact."""
-    store = Store(spark, night)
-    candidates = write_candidates(
-        night.lake, night.run_id, purpose, id_fingerprint=fingerprint(store.read_all(t.ITEM_IDS))
-    )
-    targets = tuple(domain for domain in settings.targets if domain in candidates.domains)
-    is_known = F.col(c.SPLIT).isin(*c.KNOWN_SPLITS[purpose])
-    events = with_clock(store.read(t.SPLIT_INTERACTIONS).where(is_known)).drop(c.RUN_ID, c.VALUE, c.SPLIT).persist()
-    popularity = store.read(t.ITEM_POPULARITY).where(F.col(c.PURPOSE) == purpose).drop(c.RUN_ID, c.PURPOSE)
-    try:
-        yield Known(settings, store, purpose, candidates, targets, events, popularity)
-    finally:
-        events.unpersist()
 
 
 @contextmanager
 def pair_sums_of(known: Known, model: str, tried: Sequence[Options]) -> Iterator[dict[float, DataFrame]]:
     """The cached pair sums that the options need, by pair_decay; none for models without pairs."""
-    if KINDS[model] != "transitions":
+    if model not in PAIRED:
         yield {}
         return
     across = any(options.get("cross_domain", 0.0) > 0 for options in tried)
@@ -122,26 +98,43 @@ def fit(
     for domain, chosen in options.items():
         save(known, model, domain, chosen)
     seconds = (time.monotonic() - started) / max(len(options), 1)
+    return [to_row(known, model, domain, chosen, ndcg.get(domain), seconds) for domain, chosen in options.items()]
+
+
+def to_row(
+    known: Known, model: str, domain: str, options: Options, ndcg: float | None, seconds: float
+) -> dict[str, Any]:
+    """The row of ``models`` of a fitted baseline."""
     run_id = known.store.night.run_id
-    return [
-        {
-            c.RUN_ID: run_id, c.PURPOSE: known.purpose, c.MODEL: model, c.DOMAIN: domain, c.KIND: KINDS[model],
-            "location": model_location(run_id, known.purpose, model, domain),
-            "settings": json.dumps(dict(chosen), sort_keys=True), "valid_ndcg": ndcg.get(domain), "seconds": seconds,
-        }
-        for domain, chosen in options.items()
-    ]  # fmt: skip
+    return {
+        c.RUN_ID: run_id, c.PURPOSE: known.purpose, c.MODEL: model, c.DOMAIN: domain, c.KIND: KINDS[model],
+        "location": model_location(run_id, known.purpose, model, domain),
+        "settings": json.dumps(dict(options), sort_keys=True), "valid_ndcg": ndcg, "seconds": seconds,
+    }  # fmt: skip
 
 
 def write_fit(known: Known, model: str, options: Mapping[str, Options], sums: Mapping[float, DataFrame]) -> None:
     """Write a model's rows for some domains, each with its options; other domains keep theirs."""
     if model == ALS:
         _write_factors(known, options)
-    if KINDS[model] == "transitions":
+    if model in PAIRED:
         write_pairs(known, model, options, sums)
     if model in SCORES_ITEMS:
-        rows = [_item_scores(known, model, chosen, domains) for chosen, domains in _by_fit(options)]
-        _write(known, _union(rows), t.ITEM_SCORES, model, list(options))
+        write_scores(known, model, options)
+
+
+def write_scores(known: Known, model: str, options: Mapping[str, Options]) -> None:
+    """Write the item scores of a model for some domains, each with its options."""
+    rows = [_item_scores(known, model, chosen, domains) for chosen, domains in _by_fit(options)]
+    _write(known, _union(rows), t.ITEM_SCORES, model, list(options))
+
+
+def read_scores(known: Known, model: str, domain: str) -> dict[str, Tensor]:
+    """The item scores of a model as its artifact holds them; none for models without."""
+    if model not in SCORES_ITEMS:
+        return {}
+    candidates_V = known.candidates.items[known.candidates.domains[domain]]
+    return to_score_tensors(_batches(known, t.ITEM_SCORES, model, domain), candidates_V)
 
 
 def write_pairs(known: Known, model: str, options: Mapping[str, Options], sums: Mapping[float, DataFrame]) -> None:
@@ -151,20 +144,30 @@ def write_pairs(known: Known, model: str, options: Mapping[str, Options], sums: 
 
 
 def save(known: Known, model: str, domain: str, options: Options) -> str:
-    """Make the artifact of a domain from the model's rows; returns its folder."""
+    """Make the artifact of a domain from the model's rows, or fit a model that has none; returns its folder."""
+    tensors = fit_tensors(known, model, domain, options) if model in DIRECT else read_rows(known, model, domain)
+    return save_tensors(known, model, domain, options, tensors)
+
+
+def save_tensors(known: Known, model: str, domain: str, options: Options, tensors: Mapping[str, Tensor]) -> str:
+    """Write the artifact of a domain; returns its folder."""
     night, number = known.store.night, known.candidates.domains[domain]
-    candidates_V = known.candidates.items[number]
-    tensors: dict[str, Tensor] = {}
-    if model == ALS:
-        tensors = to_factor_tensors(_batches(known, t.ITEM_FACTORS, model, None), candidates_V)
-    if KINDS[model] == "transitions":
-        tensors = to_transition_tensors(_batches(known, t.TRANSITIONS, model, domain), candidates_V)
-    if model in SCORES_ITEMS:
-        tensors |= to_score_tensors(_batches(known, t.ITEM_SCORES, model, domain), candidates_V)
     folder = night.lake.at(model_location(night.run_id, known.purpose, model, domain))
     about = About(KINDS[model], model, domain, number, known.candidates.id_fingerprint, dict(options))
     save_artifact(folder, about, tensors)
     return folder
+
+
+def read_rows(known: Known, model: str, domain: str) -> dict[str, Tensor]:
+    """The rows of a model as its artifact holds them."""
+    candidates_V = known.candidates.items[known.candidates.domains[domain]]
+    tensors: dict[str, Tensor] = {}
+    if model == ALS:
+        tensors = to_factor_tensors(_batches(known, t.ITEM_FACTORS, model, None), candidates_V)
+        tensors |= {"action_weights_DA": to_action_weights(known)}
+    if model in PAIRED:
+        tensors = to_transition_tensors(_batches(known, t.TRANSITIONS, model, domain), candidates_V)
+    return tensors | read_scores(known, model, domain)
 
 
 def _write_factors(known: Known, options: Mapping[str, Options]) -> None:
@@ -173,7 +176,7 @@ def _write_factors(known: Known, options: Mapping[str, Options]) -> None:
     factors = to_factors(
         to_ratings(known.events), rank=chosen["rank"], iterations=chosen["iterations"],
         regularisation=chosen["regularisation"], alpha=chosen["alpha"], seed=known.settings.train.seed,
-    )  # fmt: skip
+    ).items  # fmt: skip
     _write(known, factors, t.ITEM_FACTORS, ALS, [])
 
 

@@ -1,24 +1,23 @@
 """Baselines and held-out users in, the options that validate best per domain out."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
-from crossrec_core import tables as t
-from crossrec_core.tensors.block_scores import candidates_of
-from crossrec_core.tensors.folders import open_folder
-from crossrec_core.tensors.list_validation import mean_list_ndcg
-from crossrec_core.tensors.scorer import LOADERS
 from crossrec_core.tensors.validation import HeldOut
-from jobs.baseline_fits import Known, save, write_fit, write_pairs
-from jobs.baseline_settings import ALS, KINDS, Options, at_fit
+from jobs.baseline_fits import SCORES_ITEMS, read_rows, read_scores, save_tensors, write_fit, write_scores
+from jobs.baseline_settings import ALS, DIRECT, PAIRED, Options, at_fit
+from jobs.baseline_trials import judge, read_trial_sums, try_all, weigh
+from jobs.direct_fits import fit_tensors
+from jobs.known import Known
 
 METRIC = "ndcg@10"
+
+Chosen = Sequence[Mapping[str, Options]]  # by trial, then by domain
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class Tuned:
     ndcg: Mapping[str, float]
     trials: list[dict[str, Any]]
     is_written: bool = False  # whether the rows of the last trial are those of the best options
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of fits whose artifact is there already, by domain
 
 
 def tune(
@@ -38,43 +38,69 @@ def tune(
     """Try every set of options on the validation users; the first of the best wins.
 
     ``given`` are options of a domain that are settled before. A target without validation users takes the first set.
-    ALS is one model for all domains: its options are those with the best mean. Rows and artifacts of the trials are
-    overwritten by the fit that follows. ``sums`` are the pair sums of ``pair_sums_of``.
+    ``sums`` are the pair sums of ``pair_sums_of``. Models that go straight into their artifact have it written.
     """
     judged = {domain: held_out[domain] for domain in known.targets if domain in held_out}
     chosen = [{domain: {**options, **given.get(domain, {})} for domain in known.targets} for options in tried]
-    values = _try_all(known, model, chosen, judged, sums) if judged else {}
+    if model in DIRECT:
+        return _tune_direct(known, model, chosen, judged)
+    if model in PAIRED:
+        return _tune_paired(known, model, chosen, judged, sums)
+    return _tune_written(known, model, chosen, judged)
+
+
+def _tune_direct(known: Known, model: str, chosen: Chosen, judged: Mapping[str, HeldOut]) -> Tuned:
+    """Models without rows: the fit of the best trial is the one that is kept."""
+    options, values, seconds = {}, {}, {}
+    for domain in known.targets:
+        best = try_all(
+            known, model, domain, [trial[domain] for trial in chosen], judged.get(domain),
+            lambda own, domain=domain: fit_tensors(known, model, domain, own),  # type: ignore[misc]
+        )  # fmt: skip
+        save_tensors(known, model, domain, best.options, best.tensors)
+        options[domain], seconds[domain] = best.options, best.seconds
+        if domain in judged:
+            values[domain] = list(best.values)
+    return _to_tuned(known, model, chosen, options, values, seconds=seconds)
+
+
+def _tune_paired(
+    known: Known, model: str, chosen: Chosen, judged: Mapping[str, HeldOut], sums: Mapping[float, DataFrame]
+) -> Tuned:
+    """Item-item models: their trials weigh the pairs of the validation users' items, read once."""
+    if judged and model in SCORES_ITEMS:
+        write_scores(known, model, chosen[0])
+    options, values = dict(chosen[0]), {}
+    for domain, users in judged.items():
+        own = [trial[domain] for trial in chosen]
+        pairs = read_trial_sums(known, sums, domain, own[0]["max_neighbours"])
+        scores = read_scores(known, model, domain)
+        candidates_V = known.candidates.items[users.domain_num]
+        best = try_all(
+            known, model, domain, own, users,
+            lambda trial: {**weigh(model, pairs, trial, candidates_V), **scores},  # noqa: B023  (used in this round)
+        )  # fmt: skip
+        options[domain], values[domain] = best.options, list(best.values)
+    return _to_tuned(known, model, chosen, options, values)
+
+
+def _tune_written(known: Known, model: str, chosen: Chosen, judged: Mapping[str, HeldOut]) -> Tuned:
+    """Models that are one fit for all domains: each trial writes its rows, the fit that follows overwrites them.
+
+    ALS has the same options for every domain: those with the best mean.
+    """
+    values: dict[str, list[float]] = {domain: [] for domain in judged}
+    for trial in chosen if judged else ():
+        write_fit(known, model, trial, {})
+        for domain, users in judged.items():
+            values[domain].append(judge(known, model, trial[domain], read_rows(known, model, domain), users))
     best = {domain: _argmax(own) for domain, own in values.items()}
     if model == ALS and values:
-        means = [sum(own[trial] for own in values.values()) / len(values) for trial in range(len(tried))]
+        means = [sum(own[trial] for own in values.values()) / len(values) for trial in range(len(chosen))]
         best = dict.fromkeys(known.targets, _argmax(means))
     options = {domain: chosen[best.get(domain, 0)][domain] for domain in known.targets}
-    return Tuned(
-        options=options,
-        ndcg={domain: own[best[domain]] for domain, own in values.items()},
-        trials=_to_rows(known, model, chosen, values),
-        # Trials with pairs hold a part of the rows only
-        is_written=bool(values) and not sums and _fits(options) == _fits(chosen[-1]),
-    )
-
-
-def _try_all(
-    known: Known, model: str, chosen: list[dict[str, dict[str, Any]]], judged: Mapping[str, HeldOut],
-    sums: Mapping[float, DataFrame],
-) -> dict[str, list[float]]:  # fmt: skip
-    """Per domain the NDCG of each trial. Trials that differ at scoring only share one fit."""
-    values: dict[str, list[float]] = {domain: [] for domain in judged}
-    written: list[dict[str, Any]] | None = None
-    few = {decay: _keep_held_out_items(known, frame) for decay, frame in sums.items()}
-    for trial in chosen:
-        if _fits(trial) != written:
-            write = write_fit if written is None or not few else write_pairs
-            write(known, model, trial, few)
-            folders = {domain: save(known, model, domain, trial[domain]) for domain in judged}
-            written = _fits(trial)
-        for domain, users in judged.items():
-            values[domain].append(_judge(known, model, folders[domain], trial[domain], users))
-    return values
+    is_written = bool(values) and _fits(options) == _fits(chosen[-1])
+    return _to_tuned(known, model, chosen, options, values, is_written=is_written)
 
 
 def _fits(options: Mapping[str, Options]) -> list[dict[str, Any]]:
@@ -82,27 +108,15 @@ def _fits(options: Mapping[str, Options]) -> list[dict[str, Any]]:
     return [at_fit(own) for own in options.values()]
 
 
-def _keep_held_out_items(known: Known, sums: DataFrame) -> DataFrame:
-    """Keep the pairs from items that validation users have: the others cannot change a trial."""
-    sequences = known.store.read(t.VALIDATION_SEQUENCES)
-    items = sequences.select(F.explode(c.ITEM_NUMS).alias(c.ITEM_NUM)).distinct()
-    return sums.join(F.broadcast(items), on=c.ITEM_NUM, how="left_semi")
-
-
-def _judge(known: Known, model: str, folder: str, options: Options, users: HeldOut) -> float:
-    candidates = candidates_of(known.candidates, users.domain_num)
-    with open_folder(folder) as local:
-        return mean_list_ndcg(LOADERS[KINDS[model]](local, dict(options), candidates), users, candidates)
-
-
 def _argmax(values: list[float]) -> int:
     return max(range(len(values)), key=lambda trial: (values[trial], -trial))
 
 
-def _to_rows(
-    known: Known, model: str, chosen: list[dict[str, dict[str, Any]]], values: Mapping[str, list[float]]
-) -> list[dict[str, Any]]:
-    return [
+def _to_tuned(
+    known: Known, model: str, chosen: Chosen, options: Mapping[str, Options], values: Mapping[str, list[float]], *,
+    is_written: bool = False, seconds: Mapping[str, float] | None = None,
+) -> Tuned:  # fmt: skip
+    trials = [
         {
             c.RUN_ID: known.store.night.run_id, "study": f"{model}.{domain}", "trial": trial,
             "settings": json.dumps(chosen[trial][domain], sort_keys=True), c.METRIC: METRIC, "value": value,
@@ -110,3 +124,7 @@ def _to_rows(
         for domain, own in values.items()
         for trial, value in enumerate(own)
     ]  # fmt: skip
+    reached = {
+        domain: own[[trial[domain] for trial in chosen].index(options[domain])] for domain, own in values.items()
+    }
+    return Tuned(options, reached, trials, is_written, seconds or {})

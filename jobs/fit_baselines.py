@@ -17,10 +17,11 @@ from crossrec_core.delta import live_files, write_rows
 from crossrec_core.errors import ConfigError
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
-from jobs.baseline_fits import Known, fit, known_for, pair_sums_of
-from jobs.baseline_settings import DECAYED, KINDS, MARKOV, grid
+from jobs.baseline_fits import fit, pair_sums_of, to_row
+from jobs.baseline_settings import DECAYED, DIRECT, KINDS, MARKOV, grid
 from jobs.baseline_tuning import Tuned, tune
 from jobs.ground import find_purposes, read_held_out
+from jobs.known import Known, known_for
 from jobs.steps import Night, step_command
 
 
@@ -65,6 +66,11 @@ def _tune_and_fit(known: Known, model: str, tuned: Mapping[str, Tuned]) -> tuple
     held_out = read_held_out(known.settings, known.store.night, known.candidates.domains)
     with pair_sums_of(known, model, tried) as sums:
         found = tune(known, model, tried, held_out, given, sums)
+        if model in DIRECT:
+            return [
+                to_row(known, model, domain, options, found.ndcg.get(domain), found.seconds[domain])
+                for domain, options in found.options.items()
+            ], found
         return fit(known, model, found.options, found.ndcg, sums, is_written=found.is_written), found
 
 

@@ -164,3 +164,58 @@ def strongest(weights: Mapping[tuple[str, int, int], float], max_neighbours: int
         own = [(key, weight) for key, weight in weights.items() if key[:2] == group and weight > 0]
         kept.update(sorted(own, key=lambda entry: (-entry[1], entry[0][2]))[:max_neighbours])
     return kept
+
+
+# --- Ridge models ------------------------------------------------------------------------------------------------
+
+
+def ease(users: Sequence[Collection[int]], num_items: int, regularisation: float) -> list[list[float]]:
+    """B[i][j] minimising |X - X B|^2 + regularisation |B|^2 with B[j][j] = 0, one candidate after another."""
+    columns = []
+    for candidate in range(num_items):
+        others = [item for item in range(num_items) if item != candidate]
+        rows = [[float(item in own) for item in others] for own in users]
+        solved = ridge(rows, [[float(candidate in own)] for own in users], regularisation)
+        columns.append({item: weight[0] for item, weight in zip(others, solved, strict=True)})
+    return [[columns[j].get(i, 0.0) for j in range(num_items)] for i in range(num_items)]
+
+
+def slist(
+    sequences: Sequence[Sequence[tuple[int, float]]], num_items: int, regularisation: float, per_step: float,
+    half_life: float, whole_share: float,
+) -> list[list[float]]:  # fmt: skip
+    """The ridge of SLIST row by row: a row per event that has a past, and one per sequence; events are (item, day)."""
+    left, right = [], []
+    for sequence in sequences:
+        for target in range(1, len(sequence)):
+            row, wanted = [0.0] * num_items, [0.0] * num_items
+            for place, (item, day) in enumerate(sequence[:target]):
+                days = sequence[target - 1][1] - day
+                row[item] += per_step ** (target - 1 - place) * (0.5 ** (days / half_life) if half_life else 1.0)
+            wanted[sequence[target][0]] = 1.0
+            left.append([value * (1 - whole_share) ** 0.5 for value in row])
+            right.append([value * (1 - whole_share) ** 0.5 for value in wanted])
+        has = [float(item in {own for own, _ in sequence}) * whole_share**0.5 for item in range(num_items)]
+        left.append(has)
+        right.append(has)
+    return ridge(left, right, regularisation)
+
+
+def ridge(
+    left: Sequence[Sequence[float]], right: Sequence[Sequence[float]], regularisation: float
+) -> list[list[float]]:
+    """B minimising |right - left B|^2 + regularisation |B|^2: the normal equations by Gauss and Jordan."""
+    width, height = len(left[0]), len(right[0])
+    system = [
+        [sum(row[a] * row[b] for row in left) + regularisation * (a == b) for b in range(width)]
+        + [sum(row[a] * other[k] for row, other in zip(left, right, strict=True)) for k in range(height)]
+        for a in range(width)
+    ]
+    for a in range(width):
+        pivot = max(range(a, width), key=lambda row: abs(system[row][a]))
+        system[a], system[pivot] = system[pivot], system[a]
+        system[a] = [value / system[a][a] for value in system[a]]
+        for b in range(width):
+            if b != a:
+                system[b] = [x - system[b][a] * y for x, y in zip(system[b], system[a], strict=True)]
+    return [row[width:] for row in system]

@@ -16,7 +16,10 @@ BASELINES = ("popularity", "decayed_popularity", "item_knn", "markov", "als")
 # From the simplest: whom the guard prefers among models within one standard error. What is not listed is less simple.
 SIMPLICITY = (*BASELINES, c.TARGET_ONLY, c.TRANSFERRED, c.CROSSREC)
 # What is served where nothing could be compared
-UNTESTED_ORDER = (c.TRANSFERRED, "markov", "item_knn", "als", "decayed_popularity", "popularity", c.TARGET_ONLY)
+UNTESTED_ORDER = (
+    c.TRANSFERRED, "markov", "slist", "item_knn", "ease", "cmf", "als", "ials", "emcdr", "text_knn",
+    "decayed_popularity", "popularity", c.TARGET_ONLY,
+)  # fmt: skip
 # Whom decisions are made for: a whole domain, then each segment of its users
 GUARDED = (c.ALL, *c.USER_SEGMENTS)
 

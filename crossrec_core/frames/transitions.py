@@ -80,6 +80,14 @@ def to_pair_sums(
     return _with_counts(_both_directions(sums, sources=sources, targets=targets), events)
 
 
+def keep_most_counted(pair_sums: DataFrame, *, max_pairs: int) -> DataFrame:
+    """Keep the ``max_pairs`` pairs per item and domain of the candidate that were counted most; ties by candidate."""
+    total = F.col(AHEAD) + F.col(BEHIND) + F.col(AHEAD_ACROSS) + F.col(BEHIND_ACROSS)
+    most_first = W.partitionBy(c.DOMAIN, c.ITEM_NUM).orderBy(total.desc(), c.NEXT_ITEM_NUM)
+    placed = pair_sums.withColumn("place", F.row_number().over(most_first))
+    return placed.where(F.col("place") <= max_pairs).drop("place")
+
+
 def to_pairs(events: DataFrame, *, by: list[str], window: int, across: bool = False) -> DataFrame:
     """Each event of a group beside each of the ``window`` events after it; with ``across`` pairs of two domains only.
 

@@ -61,14 +61,19 @@ def to_transition_tensors(batches: Iterable[pa.RecordBatch], candidates_V: Tenso
     """
     kinds = {c.ITEM_NUM: np.int64, c.NEXT_ITEM_NUM: np.int64, c.WEIGHT: np.float32}
     nums, next_nums, weights = _columns(batches, kinds)
-    positions = _positions(next_nums, candidates_V, "transitions").astype(np.int32)
+    return compress_rows(nums, _positions(next_nums, candidates_V, "transitions"), weights)
+
+
+def compress_rows(nums: Array, positions: Array, weights: Array) -> dict[str, Tensor]:
+    """Item number, candidate position and weight of each stored pair -> as ``to_transition_tensors``."""
+    positions = positions.astype(np.int32)
     order = np.lexsort((positions, nums))
     counts = np.bincount(nums, minlength=1)
     indptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts, dtype=np.int64)])
     return {
         "indptr": torch.from_numpy(indptr),
         "positions": torch.from_numpy(positions[order]),
-        "weights": torch.from_numpy(weights[order]),
+        "weights": torch.from_numpy(weights[order].astype(np.float32, copy=False)),
     }
 
 

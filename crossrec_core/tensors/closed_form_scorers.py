@@ -1,7 +1,7 @@
 """Artifacts of the closed-form models in, block scorers out (IO: memory-mapped files).
 
-B users, L length, V candidates, K factors. A model that has nothing to say about a candidate leaves it to the
-stand-ins of ``block_scores``.
+B users, L length, V candidates, K factors or text dimensions, D domains, A actions. A model that has nothing to say
+about a candidate leaves it to the stand-ins of ``block_scores``.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from crossrec_core.tensors.block_scores import BlockScorer, BlockScores, DomainCandidates, pad_rows, with_fill
 from crossrec_core.tensors.folders import read_tensors
-from crossrec_core.tensors.sparse_scores import fold_in, mix_popularity, transition_scores
+from crossrec_core.tensors.sparse_scores import fold_in, mix_popularity, text_queries, transition_scores
 from crossrec_core.tensors.user_batch import UserBatch
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -38,6 +38,7 @@ def load_item_scores(folder: Path, settings: dict[str, Any], candidates: DomainC
 def load_transitions(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
     """Load an item-item model. Candidates that no event of the user leads to are filled by popularity.
 
+    So are those that the events together speak against: EASE and SLIST have weights below zero.
     With a popularity share the model has a score for users without evidence too; it is then not personal.
     """
     weights = read_tensors(folder / WEIGHTS_FILE)
@@ -51,6 +52,8 @@ def load_transitions(folder: Path, settings: dict[str, Any], candidates: DomainC
             weights=weights["weights"],
             num_candidates=len(candidates.items_V),
             history_decay=float(settings["history_decay"]),
+            gaps_BL=users.gaps_BL,
+            half_life_days=float(settings.get("history_half_life_days", 0.0)),
         )
         is_personal_B = (scores_BV > 0).any(dim=1)
         if share > 0:
@@ -74,25 +77,84 @@ def load_factors(folder: Path, settings: dict[str, Any], candidates: DomainCandi
     weights = read_tensors(folder / WEIGHTS_FILE)
 
     def score(users: UserBatch) -> BlockScores:
-        users_BK = fold_in(
-            users.items_BL,
-            vectors_IK=weights["all_vectors_IK"],
-            gram_KK=weights["gram_KK"],
-            regularisation=float(settings["regularisation"]),
-            alpha=float(settings["alpha"]),
-        )
-        is_personal_B = (users_BK != 0).any(dim=1)
-
-        padded_BK = pad_rows(users_BK)
-
-        def block(lo: int, hi: int) -> Tensor:
-            scores_BV = (padded_BK @ weights["vectors_VK"][lo:hi].T)[: len(users_BK)]
-            return with_fill(scores_BV, is_personal_B, candidates.fill_V[lo:hi])
-
-        def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
-            dot_P = (users_BK[rows_P] * weights["vectors_VK"][positions_P]).sum(dim=1)
-            return torch.where(is_personal_B[rows_P], dot_P, candidates.fill_V[positions_P])
-
-        return BlockScores(block, at, is_personal_B, None)
+        users_BK = _solve_users(users, users.items_BL, weights, settings)
+        return _factor_scores(users_BK, weights["vectors_VK"], candidates)
 
     return score
+
+
+def load_mapped_factors(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
+    """Load EMCDR: users with events in the domain have factors of its own, others those mapped from elsewhere.
+
+    Users without a known item anywhere are filled.
+    """
+    weights = read_tensors(folder / WEIGHTS_FILE)
+    source = {"all_vectors_IK": weights["source_vectors_IK"], "gram_KK": weights["source_gram_KK"]}
+    shared = {name: values for name, values in weights.items() if name == "action_weights_DA"}
+
+    def score(users: UserBatch) -> BlockScores:
+        is_own_BL = users.domains_BL == candidates.domain_num
+        own_BK = _solve_users(users, users.items_BL.masked_fill(~is_own_BL, 0), weights, settings)
+        other_BK = _solve_users(users, users.items_BL.masked_fill(is_own_BL, 0), source | shared, settings)
+        mapped_BK = (pad_rows(other_BK) @ weights["mapping_KK"])[: len(other_BK)]
+        has_own_B1 = (own_BK != 0).any(dim=1, keepdim=True)
+        return _factor_scores(torch.where(has_own_B1, own_BK, mapped_BK), weights["vectors_VK"], candidates)
+
+    return score
+
+
+def load_text_vectors(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
+    """Load text-kNN: cosine of a candidate's text and the history's; candidates or users without text are filled."""
+    weights = read_tensors(folder / WEIGHTS_FILE)
+    has_text_V = (weights["vectors_VK"] != 0).any(dim=1)
+
+    def score(users: UserBatch) -> BlockScores:
+        queries_BK = text_queries(
+            users.items_BL, vectors_IK=weights["all_vectors_IK"], history_decay=float(settings["history_decay"])
+        )
+        scores = _factor_scores(queries_BK, weights["vectors_VK"], candidates)
+
+        def block(lo: int, hi: int) -> Tensor:
+            return torch.where(has_text_V[lo:hi], scores.block(lo, hi), candidates.fill_V[lo:hi])
+
+        def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
+            return torch.where(has_text_V[positions_P], scores.at(rows_P, positions_P), candidates.fill_V[positions_P])
+
+        return BlockScores(block, at, scores.is_personal_B, None)
+
+    return score
+
+
+def _solve_users(users: UserBatch, items_BL: Tensor, weights: dict[str, Tensor], settings: dict[str, Any]) -> Tensor:
+    """Factors of the users from these of their events; an action counts as much as its weight in its domain."""
+    table_DA = weights.get("action_weights_DA")
+    return fold_in(
+        items_BL,
+        vectors_IK=weights["all_vectors_IK"],
+        gram_KK=weights["gram_KK"],
+        regularisation=float(settings["regularisation"]),
+        alpha=float(settings["alpha"]),
+        weights_BL=None if table_DA is None else _look_up(table_DA, users.domains_BL, users.actions_BL),
+    )
+
+
+def _look_up(table_DA: Tensor, domains_BL: Tensor, actions_BL: Tensor) -> Tensor:
+    """Weights of events by domain and action; those newer than the table count as 1."""
+    is_known_BL = (domains_BL < table_DA.shape[0]) & (actions_BL < table_DA.shape[1])
+    return torch.where(is_known_BL, table_DA[domains_BL * is_known_BL, actions_BL * is_known_BL], 1.0)
+
+
+def _factor_scores(users_BK: Tensor, vectors_VK: Tensor, candidates: DomainCandidates) -> BlockScores:
+    """Scores of users by their factors; those without any are filled."""
+    is_personal_B = (users_BK != 0).any(dim=1)
+    padded_BK = pad_rows(users_BK)
+
+    def block(lo: int, hi: int) -> Tensor:
+        scores_BV = (padded_BK @ vectors_VK[lo:hi].T)[: len(users_BK)]
+        return with_fill(scores_BV, is_personal_B, candidates.fill_V[lo:hi])
+
+    def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
+        dot_P = (users_BK[rows_P] * vectors_VK[positions_P]).sum(dim=1)
+        return torch.where(is_personal_B[rows_P], dot_P, candidates.fill_V[positions_P])
+
+    return BlockScores(block, at, is_personal_B, None)

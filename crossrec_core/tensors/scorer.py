@@ -17,7 +17,13 @@ from crossrec_core.errors import CheckpointError
 from crossrec_core.tensors.blend_scorer import blend_scorer, load_blend
 from crossrec_core.tensors.block_scores import BlockScorer, DomainCandidates, candidates_of
 from crossrec_core.tensors.candidates import Candidates, load_candidates
-from crossrec_core.tensors.closed_form_scorers import load_factors, load_item_scores, load_transitions
+from crossrec_core.tensors.closed_form_scorers import (
+    load_factors,
+    load_item_scores,
+    load_mapped_factors,
+    load_text_vectors,
+    load_transitions,
+)
 from crossrec_core.tensors.folders import open_folder, read_json
 from crossrec_core.tensors.neural_scorer import load_neural, load_neural_int8
 from crossrec_core.tensors.ranked_lists import LoadedModel, score_pairs, score_users
@@ -34,6 +40,8 @@ LOADERS: dict[str, LoadKind] = {
     "item_scores": load_item_scores,
     "transitions": load_transitions,
     "factors": load_factors,
+    "mapped_factors": load_mapped_factors,
+    "text_vectors": load_text_vectors,
     "neural": load_neural,
     "neural_int8": load_neural_int8,
 }

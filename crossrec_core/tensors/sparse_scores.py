@@ -7,9 +7,19 @@ Sums run in the order of a user's events on the CPU, so a score does not depend 
 import torch
 from torch import Tensor
 
+DAY_S = 86_400.0
+
 
 def transition_scores(
-    items_BL: Tensor, *, indptr: Tensor, positions: Tensor, weights: Tensor, num_candidates: int, history_decay: float
+    items_BL: Tensor,
+    *,
+    indptr: Tensor,
+    positions: Tensor,
+    weights: Tensor,
+    num_candidates: int,
+    history_decay: float,
+    gaps_BL: Tensor | None = None,
+    half_life_days: float = 0.0,
 ) -> Tensor:
     """Add up the transitions of a history: scores_BV = sum of ``history_decay ** age`` times the item's row.
 
@@ -23,6 +33,8 @@ def transition_scores(
         weights: float32 [E].
         num_candidates: V.
         history_decay: weight per step of age, in (0, 1].
+        gaps_BL: int64 gap buckets of the events, needed where ``half_life_days`` is above 0.
+        half_life_days: an event also halves in weight with every so many days before the latest one that has a row.
 
     Returns:
         float32 scores_BV; a row without any evidence is all zero.
@@ -31,6 +43,8 @@ def transition_scores(
     starts_BL = indptr[items_BL]
     counts_BL = (indptr[items_BL + 1] - starts_BL).masked_fill(items_BL == 0, 0)
     history_weights_BL = decay_by_age(counts_BL > 0, history_decay)
+    if half_life_days > 0 and gaps_BL is not None:
+        history_weights_BL = history_weights_BL * decay_by_days(counts_BL > 0, gaps_BL, half_life_days)
     scores_BV = torch.zeros(len(items_BL), num_candidates)
     counts = counts_BL.flatten()
     event = torch.repeat_interleave(torch.arange(len(counts)), counts)  # event behind each pair that is added
@@ -44,6 +58,38 @@ def decay_by_age(is_counted_BL: Tensor, history_decay: float) -> Tensor:
     """float32 weights_BL: ``history_decay`` to the number of counted events after this one; 0 where not counted."""
     later_BL = is_counted_BL.flip(1).cumsum(1).flip(1) - is_counted_BL.long()
     return torch.pow(history_decay, later_BL.float()) * is_counted_BL
+
+
+def decay_by_days(is_counted_BL: Tensor, gaps_BL: Tensor, half_life_days: float) -> Tensor:
+    """float32 weights_BL: 2^(-days / half_life_days), days before the latest counted event; 1 in order-only logs."""
+    moments_BL = to_days(gaps_BL).cumsum(dim=1)
+    latest_B1 = moments_BL.masked_fill(~is_counted_BL, 0.0).max(dim=1, keepdim=True).values
+    return torch.exp2(-(latest_B1 - moments_BL).clamp_min(0.0) / half_life_days)
+
+
+def to_days(gaps_BL: Tensor) -> Tensor:
+    """Gap buckets (1 + floor(log2(1 + seconds))) -> days, float32: the least that the bucket stands for."""
+    return (torch.exp2((gaps_BL - 1).clamp_min(0).float()) - 1) / DAY_S
+
+
+def text_queries(items_BL: Tensor, *, vectors_IK: Tensor, history_decay: float) -> Tensor:
+    """The direction of a history's texts: the sum of ``history_decay ** age`` times the item's vector, at unit length.
+
+    Age counts the events whose item has a text, 0 for the latest.
+
+    Args:
+        items_BL: int64 item numbers, oldest first, 0 = padding at the end; numbers past the table have no text.
+        vectors_IK: text vectors by item number, zero rows where there is no text.
+
+    Returns:
+        float32 queries_BK; all zero for a history without any text.
+    """
+    items_BL = torch.where(items_BL < len(vectors_IK), items_BL, 0)
+    vectors_BLK = vectors_IK[items_BL].float()
+    has_text_BL = (items_BL > 0) & (vectors_BLK != 0).any(dim=2)
+    weights_BL = decay_by_age(has_text_BL, history_decay)
+    queries_BK = (weights_BL.unsqueeze(2) * vectors_BLK).sum(dim=1)
+    return torch.nn.functional.normalize(queries_BK, dim=1)
 
 
 def mix_popularity(scores_BV: Tensor, popularity_V: Tensor, *, share: float) -> Tensor:
@@ -76,7 +122,7 @@ def fold_in(
         gram_KK: YtY over all items the model was fitted on.
         regularisation: ALS's regularisation, times the number of distinct items.
         alpha: confidence per unit of event weight.
-        weights_BL: weight of each event; None counts every event as 1.
+        weights_BL: weight of each event, those of weight 0 are left out; None counts every event as 1.
 
     Returns:
         float32 users_BK; all zero for a history without a known item. Scores are users_BK @ vectors_VK.T.
@@ -84,6 +130,8 @@ def fold_in(
     items_BL = torch.where(items_BL < len(vectors_IK), items_BL, 0)
     vectors_BLK = vectors_IK[items_BL].double()
     is_known_BL = (items_BL > 0) & (vectors_BLK != 0).any(dim=2)
+    if weights_BL is not None:
+        is_known_BL &= weights_BL > 0
     events_BL = is_known_BL.double() if weights_BL is None else is_known_BL * weights_BL.double()
     is_first_BL = is_known_BL & ~_is_repeat(items_BL)
     extra_BL = alpha * events_BL

@@ -7,7 +7,14 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from crossrec_core import columns as c
-from crossrec_core.frames.baselines import to_decayed_scores, to_factors, to_item_scores, to_ratings
+from crossrec_core.frames.baselines import (
+    to_decayed_scores,
+    to_factors,
+    to_item_scores,
+    to_map_sums,
+    to_ratings,
+    with_domain_weights,
+)
 from tests.frames.plans import check_plan
 
 pytestmark = pytest.mark.spark
@@ -83,14 +90,45 @@ def parity_events() -> list[Event]:
 def test_als_repeats_bit_for_bit_and_finds_who_likes_what(spark: SparkSession) -> None:
     ratings = to_ratings(to_known(spark, parity_events()))
     options = {"rank": 2, "iterations": 3, "regularisation": 0.05, "alpha": 10.0, "seed": 3}
-    first = {row[c.ITEM_NUM]: row[c.VECTOR] for row in to_factors(ratings, **options).collect()}
+    first = {row[c.ITEM_NUM]: row[c.VECTOR] for row in to_factors(ratings, **options).items.collect()}
     other_order = ratings.repartition(3, c.ITEM_NUM)
-    second = {row[c.ITEM_NUM]: row[c.VECTOR] for row in to_factors(other_order, **options).collect()}
+    second = {row[c.ITEM_NUM]: row[c.VECTOR] for row in to_factors(other_order, **options).items.collect()}
     assert first == second
     vectors = np.array([first[item] for item in range(1, 13)])
     likeness, parity = vectors @ vectors.T, np.arange(12) % 2
     is_alike = parity[:, None] == parity[None, :]
     assert likeness[is_alike].min() > likeness[~is_alike].max()
+
+
+def test_domains_count_by_their_weights_and_weight_zero_leaves_one_out(spark: SparkSession) -> None:
+    events = [("books", 1, 1, 2.0, 0), ("films", 1, 1, 3.0, 1), ("films", 2, 9, 1.0, 0)]
+    known = to_known(spark, events)
+    mixed = to_ratings(with_domain_weights(known, domain="books", own=1.0, other=0.5))
+    assert sorted(tuple(row) for row in mixed.collect()) == [(1, 1, 3.5), (2, 9, 0.5)]
+    alone = to_ratings(with_domain_weights(known, domain="books", own=1.0, other=0.0))
+    assert [tuple(row) for row in alone.collect()] == [(1, 1, 2.0)]
+
+
+def test_map_sums_weigh_shared_users_by_their_ratings_and_repeat_bit_for_bit(spark: SparkSession) -> None:
+    generator = np.random.default_rng(0)
+    source, target = ({user: generator.normal(size=3) for user in users} for users in (range(1, 30), range(10, 50)))
+    ratings = [(user, item, 1.0) for user in target for item in range(user % 4 + 1)]
+    found = []
+    for partitions in (1, 5):
+        frames = [
+            spark.createDataFrame(
+                [(user, vector.tolist()) for user, vector in own.items()], "user_num bigint, vector array<double>"
+            ).repartition(partitions)
+            for own in (source, target)
+        ]
+        counted = spark.createDataFrame(ratings, "user_num int, item_num int, weight double")
+        found.append(sum(np.array(row["sums"]) for row in to_map_sums(*frames, counted).collect()))
+    left, right = np.zeros((3, 3)), np.zeros((3, 3))
+    for user in range(10, 30):
+        left += (user % 4 + 1) * np.outer(source[user], source[user])
+        right += (user % 4 + 1) * np.outer(source[user], target[user])
+    assert found[0] == pytest.approx(np.concatenate([left.ravel(), right.ravel()]))
+    assert (found[0] == found[1]).all()
 
 
 def test_the_plans_have_no_single_partition_window_and_no_cartesian_product(spark: SparkSession) -> None:

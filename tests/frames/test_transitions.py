@@ -11,6 +11,7 @@ from crossrec_core.frames.transitions import (
     SUMS,
     keep_first_touch,
     keep_latest,
+    keep_most_counted,
     to_neighbours,
     to_pair_sums,
     to_transitions,
@@ -110,6 +111,14 @@ def test_equal_weights_are_kept_by_item_number(spark: SparkSession) -> None:
     sums = sums_of(to_frame(spark, events))
     found = read_weights(to_transitions(sums, backward=0.0, alpha=1.0, cross_domain=0.0, max_neighbours=2))
     assert sorted(found) == [("books", 9, 3), ("books", 9, 5)]
+
+
+def test_the_pairs_counted_most_are_kept_per_item(spark: SparkSession) -> None:
+    events = random_events(8, num_users=30)
+    totals = {key: sum(values) for key, values in oracles.pair_sums(events, 3, 0.7).items()}
+    kept = read_sums(keep_most_counted(sums_of(to_frame(spark, events)), max_pairs=2))
+    rounded = {key: round(total, 9) for key, total in totals.items()}
+    assert set(kept) == set(oracles.strongest(rounded, 2))
 
 
 def test_neighbours_are_the_cosine_over_users_with_shrink(spark: SparkSession) -> None:

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from math import cos, sin
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,15 @@ from crossrec_core.lake import Lake, candidates_location, model_location
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
 from crossrec_core.tables import Table
+from crossrec_core.tensors.block_scores import FILL_TOP, candidates_of
 from crossrec_core.tensors.candidates import load_candidates
 from crossrec_core.tensors.folders import read_json, read_tensors
+from crossrec_core.tensors.list_validation import mean_list_ndcg, to_users
+from crossrec_core.tensors.scorer import LOADERS
+from crossrec_core.tensors.text import ENCODER_NAME
 from jobs import fit_baselines
-from jobs.baseline_settings import KINDS, grid
+from jobs.baseline_settings import DIRECT, KINDS, grid
+from jobs.ground import read_held_out
 from jobs.steps import Night
 
 RUN_ID = "night"
@@ -31,9 +37,12 @@ MAX_LEN = 8
 START = datetime(2024, 1, 1, tzinfo=UTC)
 SMALL = {
     "baselines": {
-        "half_life_days": [2.0, 5.0], "knn_shrink": [0.0], "alpha": [0.75], "history_decay": [0.6, 0.9],
+        "models": list(KINDS), "half_life_days": [2.0, 5.0],
+        "knn_shrink": [0.0], "alpha": [0.75], "history_decay": [0.6, 0.9],
         "cross_domain": [0.3], "popularity_share": [0.0, 0.5], "als_rank": 2, "als_iterations": 1,
+        "ease_regularisation": [1.0, 5.0], "slist_regularisation": [2.0], "slist_whole_share": [0.0, 0.3],
     },
+    "text": {"dimensions": 2},
     "spark": {"shuffle_partitions": 2},
 }  # fmt: skip
 Event = tuple[int, str, int, int, str]  # user, domain, item, day, split
@@ -71,7 +80,12 @@ def write_prepared(lake: Lake, events: list[Event]) -> None:
             for item in range(1, 13)
         ],
         t.LABEL_IDS: [
-            {c.KIND: "domain", c.LABEL_NAME: name, c.LABEL_NUM: number} for name, number in DOMAIN_NUMS.items()
+            {c.KIND: kind, c.LABEL_NAME: name, c.LABEL_NUM: number}
+            for kind, nums in (("domain", DOMAIN_NUMS), ("action", {"interact": 1}))
+            for name, number in nums.items()
+        ],
+        t.ITEM_VECTORS: [
+            {c.ENCODER: ENCODER_NAME, c.ITEM_NUM: item, c.VECTOR: [cos(item), sin(item)]} for item in range(1, 13)
         ],
     }  # fmt: skip
     for table, own in rows.items():
@@ -189,6 +203,55 @@ def test_the_markov_artifact_holds_the_rows_of_its_table(fitted: tuple[Settings,
 
 
 @pytest.mark.spark
+@pytest.mark.parametrize("model", DIRECT)
+def test_a_model_without_rows_keeps_the_fit_that_validated_best(fitted: tuple[Settings, Night], model: str) -> None:
+    settings, night = fitted
+    (row,) = [
+        row
+        for row in read_rows(night.lake, t.MODELS, where={c.PURPOSE: c.VALIDATE, c.MODEL: model})
+        if row[c.DOMAIN] == "books"
+    ]
+    folder = Path(night.lake.at(row["location"]))
+    own = candidates(night, c.VALIDATE)
+    users = read_held_out(settings, night, own.domains)["books"]
+    options = json.loads(row["settings"])
+    reached = mean_list_ndcg(LOADERS[row[c.KIND]](folder, options, candidates_of(own, 1)), users, candidates_of(own, 1))
+    assert reached == row["valid_ndcg"]
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("model", DIRECT)
+def test_a_model_without_rows_says_something_personal(fitted: tuple[Settings, Night], model: str) -> None:
+    settings, night = fitted
+    own = candidates(night, c.BACKTEST)
+    users = read_held_out(settings, night, own.domains)["books"]
+    folder = Path(night.lake.at(model_location(RUN_ID, c.BACKTEST, model, "books")))
+    options = read_json(folder / "model.json")["settings"]
+    scores = LOADERS[KINDS[model]](folder, options, candidates_of(own, 1))(to_users(users, 0, 8)[0])
+    scores_BV = scores.block(0, len(own.items[1]))
+    assert scores.is_personal_B.all()
+    assert len({tuple(row) for row in scores_BV.tolist()}) > 1
+    assert (scores_BV > FILL_TOP).any(dim=1).all()
+
+
+@pytest.mark.spark
+def test_trials_of_pairs_reach_what_the_fit_that_is_kept_reaches(fitted: tuple[Settings, Night]) -> None:
+    settings, night = fitted
+    own = candidates(night, c.VALIDATE)
+    users = read_held_out(settings, night, own.domains)["books"]
+    for model in ("markov", "item_knn"):
+        folder = Path(night.lake.at(model_location(RUN_ID, c.VALIDATE, model, "books")))
+        options = read_json(folder / "model.json")["settings"]
+        score = LOADERS["transitions"](folder, options, candidates_of(own, 1))
+        (row,) = [
+            row
+            for row in read_rows(night.lake, t.MODELS, where={c.PURPOSE: c.VALIDATE, c.MODEL: model})
+            if row[c.DOMAIN] == "books"
+        ]
+        assert mean_list_ndcg(score, users, candidates_of(own, 1)) == row["valid_ndcg"]
+
+
+@pytest.mark.spark
 def test_what_happens_after_the_cut_changes_nothing_before_it(
     fitted: tuple[Settings, Night], spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -199,6 +262,11 @@ def test_what_happens_after_the_cut_changes_nothing_before_it(
     for table in (t.TRANSITIONS, t.ITEM_SCORES, t.ITEM_FACTORS):
         for purpose in (c.VALIDATE, c.BACKTEST):
             assert rows_of(night, table, purpose) == rows_of(other, table, purpose) != []
+    for purpose in (c.VALIDATE, c.BACKTEST):
+        for model in DIRECT:
+            folders = [Path(one.lake.at(model_location(RUN_ID, purpose, model, "books"))) for one in (night, other)]
+            first, second = (read_tensors(folder / "weights.safetensors") for folder in folders)
+            assert all(first[name].equal(second[name]) for name in first)
 
 
 @pytest.mark.spark

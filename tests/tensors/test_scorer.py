@@ -169,6 +169,67 @@ def test_factors_fold_in_the_events_and_fill_users_without_any_known_item(tmp_pa
     assert again["has nearly all", 1][0] == (1, pytest.approx(float(2 * x[0]), rel=1e-6))
 
 
+def score_one(
+    tmp_path: Path, kind: str, tensors: dict[str, torch.Tensor], settings: dict[str, object], *, n: int = 3
+) -> pd.DataFrame:
+    """Lists of films (domain 1) by one model."""
+    load = world.write_world(tmp_path)
+    world.write_model(tmp_path / kind, kind, kind, 1, tensors, settings)
+    load = LoadModels(load.candidates_folder, (ModelFolder(0, str(tmp_path / kind)),), 1, 1)
+    return LoadScorer(load, n=n, block_items=5)()(user_rows())
+
+
+def test_what_events_speak_against_is_left_to_popularity(tmp_path: Path) -> None:
+    weights = {2: {3: 0.5, 4: 1.0}, 1: {3: -2.0, 4: -0.25, 5: 1.0}}
+    scored = score_one(tmp_path, "transitions", world.to_csr(weights, world.ITEMS[1]), {"history_decay": world.DECAY})
+    lists = lists_of(scored, 0)
+    assert lists["films only", 1] == [(5, 1.0), (4, 0.25), (11, 8 / 32 - 1)]  # 3 has 0.25 - 2: as if nothing were known
+    assert paths_of(scored, 0, "films only", 1) == [OWN, OWN, POPULAR]
+    assert lists["has nearly all", 1] == [(11, 8 / 32 - 1), (12, 2 / 32 - 1)]
+
+
+def test_texts_reach_items_without_events_and_leave_those_without_text_to_popularity(tmp_path: Path) -> None:
+    vectors_IK = torch.zeros(21, 2)
+    vectors_IK[[1, 2, 9, 13]] = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.6, 0.8], [0.8, 0.6]])
+    vectors_IK[[5, 6]] = torch.tensor([[0.6, 0.8], [-1.0, 0.0]])  # nobody has touched these two films
+    tensors = {"all_vectors_IK": vectors_IK.half(), "vectors_VK": vectors_IK[torch.tensor(world.ITEMS[1])]}
+    scored = score_one(tmp_path, "text_vectors", tensors, {"history_decay": 0.5}, n=4)
+    lists = lists_of(scored, 0)
+    length = 1.25**0.5
+    near = [(5, (0.6 * 0.5 + 0.8) / length), (9, (0.6 * 0.5 + 0.8) / length), (6, -0.5 / length)]
+    assert [item for item, _ in lists["films only", 1]] == [5, 9, 6, 11]  # a tie goes to the lower number
+    assert [score for _, score in lists["films only", 1][:3]] == pytest.approx([score for _, score in near], rel=1e-3)
+    assert [item for item, _ in lists["books only", 1]][:3] == [5, 9, 2]
+    assert paths_of(scored, 0, "books only", 1) == [OTHER] * 4
+    assert lists["no evidence", 1][0] == (9, pytest.approx(1.0, rel=1e-3))
+    assert paths_of(scored, 0, "nothing", 1) == [POPULAR] * 4
+
+
+def test_users_without_the_domain_get_factors_mapped_from_elsewhere(tmp_path: Path) -> None:
+    target_IK, source_IK = torch.zeros(21, 2), torch.zeros(21, 2)
+    target_IK[[1, 2, 3]] = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    source_IK[[9, 13]] = torch.tensor([[0.0, 2.0], [1.0, 0.0]])
+    mapping_KK = torch.tensor([[0.0, 3.0], [1.0, 0.0]])
+    tensors = {
+        "all_vectors_IK": target_IK, "vectors_VK": target_IK[torch.tensor(world.ITEMS[1])],
+        "gram_KK": target_IK.T @ target_IK, "source_vectors_IK": source_IK, "source_gram_KK": source_IK.T @ source_IK,
+        "mapping_KK": mapping_KK, "action_weights_DA": torch.tensor([[1.0, 1.0], [1.0, 2.0], [1.0, 0.5]]),
+    }  # fmt: skip
+    scored = score_one(tmp_path, "mapped_factors", tensors, {"regularisation": 0.5, "alpha": 4.0})
+    lists = lists_of(scored, 0)
+    # books only: items 9 and 13 at weight 0.5; (YtY + alpha w yyt + reg n I) x = (1 + alpha w) y
+    user = torch.linalg.solve(torch.diag(torch.tensor([1 + 2.0 + 1, 4 + 8.0 + 1])), 3 * torch.tensor([1.0, 2.0]))
+    mapped = user @ mapping_KK
+    expected = {1: float(mapped[0]), 2: float(mapped[1]), 3: float(mapped.sum())}
+    assert dict(lists["books only", 1]) == pytest.approx(expected, rel=1e-5)
+    # films only: its own items 2 and 1, at weight 2
+    gram = tensors["gram_KK"] + 8 * torch.eye(2) + 2 * 0.5 * torch.eye(2)
+    own = torch.linalg.solve(gram, 9 * torch.ones(2))
+    assert lists["films only", 1][0] == (3, pytest.approx(float(own.sum()), rel=1e-5))
+    assert paths_of(scored, 0, "books only", 1) == [OTHER] * 3
+    assert lists["nothing", 1] == [(1, 8 / 32 - 1), (11, 8 / 32 - 1), (4, 4 / 32 - 1)]
+
+
 def test_a_model_made_for_other_ids_is_refused_in_one_line(tmp_path: Path) -> None:
     load = world.write_world(tmp_path)
     world.write_model(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from crossrec_core.tensors.sparse_scores import fold_in, mix_popularity, transition_scores
+from crossrec_core.tensors.sparse_scores import fold_in, mix_popularity, text_queries, transition_scores
 from tests import oracles
 
 NUM_ITEMS, NUM_CANDIDATES, LENGTH = 12, 7, 6
@@ -103,3 +103,35 @@ def test_event_weights_count_in_the_confidence() -> None:
     thrice = fold_in(torch.tensor([[1, 2, 2, 2]]), **common)
     weighed = fold_in(torch.tensor([[1, 2, 0, 0]]), weights_BL=torch.tensor([[1.0, 3.0, 0.0, 0.0]]), **common)
     assert torch.allclose(thrice, weighed)
+
+
+def test_events_of_weight_zero_are_left_out_of_the_fold_in() -> None:
+    vectors_IK = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+    common = {"vectors_IK": vectors_IK, "gram_KK": vectors_IK.T @ vectors_IK, "regularisation": 0.1, "alpha": 1.5}
+    one = fold_in(torch.tensor([[1, 0]]), weights_BL=torch.tensor([[2.0, 0.0]]), **common)
+    two = fold_in(torch.tensor([[1, 4]]), weights_BL=torch.tensor([[2.0, 0.0]]), **common)
+    assert torch.equal(one, two)
+    assert not fold_in(torch.tensor([[4, 0]]), weights_BL=torch.zeros(1, 2), **common).any()
+
+
+def test_events_also_fade_by_the_days_before_the_latest_that_counts() -> None:
+    weights = {1: {0: 1.0}, 2: {1: 1.0}, 4: {2: 1.0}}
+    items_BL, gaps_BL = torch.tensor([pad_events([1, 2, 4, 3])]), torch.tensor([pad_events([22, 18, 20, 25])])
+    scores_BV = transition_scores(
+        items_BL, **compress(weights), num_candidates=NUM_CANDIDATES, history_decay=0.5, gaps_BL=gaps_BL,
+        half_life_days=3.0,
+    )  # fmt: skip
+    last, middle = (2**19 - 1) / 86_400, (2**17 - 1) / 86_400  # days before item 4 and before item 2; item 3 has no row
+    expected = [0.25 * 0.5 ** ((last + middle) / 3), 0.5 * 0.5 ** (last / 3), 1.0]
+    assert scores_BV[0, :3].tolist() == pytest.approx(expected, rel=1e-5)
+    assert not scores_BV[0, 3:].any()
+
+
+def test_text_queries_point_where_the_latest_texts_do() -> None:
+    vectors_IK = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [-0.5, 0.0]]).half()
+    users = [[1, 3, 2], [4, 1], [3], [9, 2]]
+    items_BL = torch.tensor([pad_events(events) for events in users])
+    queries_BK = text_queries(items_BL, vectors_IK=vectors_IK, history_decay=0.5)
+    length = (0.5**2 + 1) ** 0.5
+    expected = [[0.5 / length, 1 / length], [1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]
+    assert queries_BK.tolist() == [pytest.approx(row) for row in expected]
