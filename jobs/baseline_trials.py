@@ -29,8 +29,9 @@ from crossrec_core.tensors.validation import HeldOut
 from jobs.baseline_settings import KINDS, MARKOV, Options, at_fit
 from jobs.known import Known
 
-# A trial sees this many times max_neighbours of an item's pairs, those counted most: what bounds the driver's memory
-PAIRS_PER_NEIGHBOUR = 4
+# What bounds the driver's memory: a trial sees this many times max_neighbours of an item's pairs, those counted most,
+# and fewer where the items of the validation users are so many that they would have more than this together (512 MB)
+PAIRS_PER_NEIGHBOUR, MAX_PAIRS = 4, 8_000_000
 
 Tensors = Mapping[str, Tensor]
 
@@ -47,7 +48,7 @@ class BestTrial:
 
 
 def try_all(
-    known: Known, model: str, domain: str, tried: Sequence[Options], users: HeldOut | None,
+    known: Known, model: str, tried: Sequence[Options], users: HeldOut | None,
     fit: Callable[[Options], Tensors],
 ) -> BestTrial:  # fmt: skip
     """Try every set of options on the domain's held-out users; the first of the best wins.
@@ -88,10 +89,11 @@ def read_trial_sums(
     """The pairs of a domain from items that its validation users have, by pair_decay: others cannot change a trial."""
     sequences = known.store.read(t.VALIDATION_SEQUENCES).where(F.col(c.DOMAIN) == domain)
     items = sequences.select(F.explode(c.ITEM_NUMS).alias(c.ITEM_NUM)).distinct()
+    per_item = min(PAIRS_PER_NEIGHBOUR * max_neighbours, MAX_PAIRS // max(items.count(), 1))
     found = {}
     for decay, frame in sums.items():
         few = frame.where(F.col(c.DOMAIN) == domain).join(F.broadcast(items), on=c.ITEM_NUM, how="left_semi")
-        kept = keep_most_counted(few, max_pairs=PAIRS_PER_NEIGHBOUR * max_neighbours)
+        kept = keep_most_counted(few, max_pairs=per_item)
         found[decay] = read_pair_sums(kept.toArrow().to_batches())
     return found
 

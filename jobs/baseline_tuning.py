@@ -54,7 +54,7 @@ def _tune_direct(known: Known, model: str, chosen: Chosen, judged: Mapping[str, 
     options, values, seconds = {}, {}, {}
     for domain in known.targets:
         best = try_all(
-            known, model, domain, [trial[domain] for trial in chosen], judged.get(domain),
+            known, model, [trial[domain] for trial in chosen], judged.get(domain),
             lambda own, domain=domain: fit_tensors(known, model, domain, own),  # type: ignore[misc]
         )  # fmt: skip
         save_tensors(known, model, domain, best.options, best.tensors)
@@ -77,7 +77,7 @@ def _tune_paired(
         scores = read_scores(known, model, domain)
         candidates_V = known.candidates.items[users.domain_num]
         best = try_all(
-            known, model, domain, own, users,
+            known, model, own, users,
             lambda trial: {**weigh(model, pairs, trial, candidates_V), **scores},  # noqa: B023  (used in this round)
         )  # fmt: skip
         options[domain], values[domain] = best.options, list(best.values)

@@ -106,7 +106,9 @@ def _add_products(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
     total: np.ndarray | float = 0.0
     for users in batches:
         if len(users):
-            source_UK, target_UK = (np.stack(users[name].to_numpy()) for name in (c.VECTOR, TARGET_VECTOR))
+            source_UK, target_UK = (
+                np.array(users[name].tolist(), dtype=np.float64) for name in (c.VECTOR, TARGET_VECTOR)
+            )
             weighed_UK = source_UK * users[NUM_EVENTS].to_numpy()[:, None]
             products = [(weighed_UK.T @ other_UK).ravel() for other_UK in (source_UK, target_UK)]
             total = total + np.concatenate(products)

@@ -139,20 +139,28 @@ def strongest(weights_MM: Tensor, *, max_neighbours: int) -> tuple[Tensor, Tenso
     Returns:
         rows, columns (int64) and weights of the E pairs kept, none of them zero.
     """
-    kept = []
-    no_pairs = torch.empty(0, dtype=torch.int64)
-    for start in range(0, len(weights_MM), BLOCK_ROWS):
-        block_BM = weights_MM[start : start + BLOCK_ROWS]
-        columns_BN, sizes_BN = top_n(
-            lambda lo, hi, block_BM=block_BM: block_BM[:, lo:hi].abs(), num_candidates=len(weights_MM),  # type: ignore[misc]
-            n=max_neighbours, seen_rows=no_pairs, seen_positions=no_pairs, block_items=len(weights_MM),
-        )  # fmt: skip
-        rows, places = torch.nonzero(sizes_BN > 0, as_tuple=True)
-        columns = columns_BN[rows, places]
-        kept.append((rows + start, columns, block_BM[rows, columns]))
+    blocks = [
+        _strongest_of(weights_MM[start : start + BLOCK_ROWS], max_neighbours)
+        for start in range(0, len(weights_MM), BLOCK_ROWS)
+    ]
+    rows = [rows + place * BLOCK_ROWS for place, (rows, _, _) in enumerate(blocks)]
+    nothing = torch.empty(0, dtype=torch.int64)
     return (
-        tuple(torch.cat(parts) for parts in zip(*kept, strict=True)) if kept else (no_pairs, no_pairs, torch.empty(0))
-    )  # type: ignore[return-value]
+        torch.cat([nothing, *rows]),
+        torch.cat([nothing, *(columns for _, columns, _ in blocks)]),
+        torch.cat([torch.empty(0), *(weights for _, _, weights in blocks)]),
+    )
+
+
+def _strongest_of(weights_BM: Tensor, max_neighbours: int) -> tuple[Tensor, Tensor, Tensor]:
+    nothing = torch.empty(0, dtype=torch.int64)
+    columns_BN, sizes_BN = top_n(
+        lambda lo, hi: weights_BM[:, lo:hi].abs(), num_candidates=weights_BM.shape[1], n=max_neighbours,
+        seen_rows=nothing, seen_positions=nothing, block_items=weights_BM.shape[1],
+    )  # fmt: skip
+    rows, places = torch.nonzero(sizes_BN > 0, as_tuple=True)
+    columns = columns_BN[rows, places]
+    return rows, columns, weights_BM[rows, columns]
 
 
 def _common(places_BL: Tensor) -> Tensor:
