@@ -169,7 +169,9 @@ class BaselinesSettings:
     als_alpha: list[float] = setting("Confidences tried for ALS: 1 + alpha * weight.")
     cmf_source_weight: list[float] = setting("Weights tried in cmf for the events of other domains.")
     emcdr_regularisation: list[float] = setting("Regularisations tried for the map of emcdr.")
-    dense_items: int = setting("Items that ease and slist model at most, most popular first: 12 bytes a pair.", low=1)
+    dense_items: int = setting(
+        "Items that ease and slist model at most, those with most events: 12 bytes a pair.", low=1
+    )
     ease_regularisation: list[float] = setting("Regularisations tried for ease.")
     slist_regularisation: list[float] = setting("Regularisations tried for slist.")
     slist_decay: list[float] = setting("Weights tried in slist per step of age of a past item.")

@@ -22,7 +22,15 @@ from crossrec_core.frames.baselines import Factors, to_factors, to_map_sums, to_
 from crossrec_core.tensors.artifacts import compress_rows, to_factor_tensors
 from crossrec_core.tensors.candidates import read_label_nums
 from crossrec_core.tensors.feed import read_batches
-from crossrec_core.tensors.item_item import Decay, fit_ease, fit_slist, pick_items, strongest, to_places
+from crossrec_core.tensors.item_item import (
+    Decay,
+    count_events,
+    fit_ease,
+    fit_slist,
+    pick_items,
+    strongest,
+    to_places,
+)
 from jobs.baseline_settings import EASE, EMCDR, SLIST, TEXT_KNN, Options
 from jobs.ground import read_text_vectors
 from jobs.known import Known
@@ -57,11 +65,13 @@ def to_action_weights(known: Known, domain: str | None = None, *, other: float =
 def _fit_item_item(known: Known, model: str, domain: str, options: Options) -> dict[str, Tensor]:
     number = known.candidates.domains[domain]
     items_V = known.candidates.items[number]
-    positions_M = pick_items(known.candidates.popularity[number], max_items=options["max_items"])
-    if len(positions_M) == options["max_items"] < len(items_V):
+    counts_V = count_events(_read_sequences(known), to_places(items_V), domain_num=number, num_items=len(items_V))
+    positions_M = pick_items(counts_V, max_items=options["max_items"])
+    num_touched = int((counts_V > 0).sum())
+    if len(positions_M) < num_touched:
         logging.getLogger(__name__).warning(
-            "%s on %s: the %d most popular of %d items are modelled (baselines.dense_items)",
-            model, domain, len(positions_M), len(items_V),
+            "%s on %s: the %d items with the most events of %d are modelled (baselines.dense_items)",
+            model, domain, len(positions_M), num_touched,
         )  # fmt: skip
     sums: dict[str, Any] = {
         "domain_num": number, "num_items": len(positions_M), "regularisation": options["regularisation"],

@@ -28,10 +28,21 @@ class Decay:
     half_life_days: float = 0.0  # of the time between events; 0 leaves time out
 
 
-def pick_items(popularity_V: Tensor, *, max_items: int) -> Tensor:
-    """Positions, ascending, of the ``max_items`` most popular candidates; those nobody has touched are left out."""
-    by_popularity = torch.sort(popularity_V, descending=True, stable=True).indices
-    touched = by_popularity[popularity_V[by_popularity] > 0]
+def count_events(
+    batches: Iterable[Mapping[str, Tensor]], places_I: Tensor, *, domain_num: int, num_items: int
+) -> Tensor:
+    """int64: the domain's events of each place; arguments as for ``fit_ease``."""
+    counts = torch.zeros(num_items, dtype=torch.int64)
+    for batch in batches:
+        places_BL, _ = keep_events(batch, places_I, domain_num)
+        counts += torch.bincount(places_BL[places_BL >= 0], minlength=num_items)
+    return counts
+
+
+def pick_items(counts_V: Tensor, *, max_items: int) -> Tensor:
+    """Positions, ascending, of the ``max_items`` candidates with the most events; those without any are left out."""
+    most_first = torch.sort(counts_V, descending=True, stable=True).indices
+    touched = most_first[counts_V[most_first] > 0]
     return touched[:max_items].sort().values
 
 

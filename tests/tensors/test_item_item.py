@@ -20,6 +20,7 @@ from crossrec_core.tensors.checkpoint import About
 from crossrec_core.tensors.closed_form_scorers import load_transitions
 from crossrec_core.tensors.item_item import (
     Decay,
+    count_events,
     fit_ease,
     fit_slist,
     keep_events,
@@ -96,9 +97,16 @@ def test_a_row_closes_up_to_the_domains_events_and_keeps_the_time_between_them()
 
 
 def test_the_most_popular_items_are_modelled_and_untouched_ones_never() -> None:
-    popularity_V = torch.tensor([0.2, 0.0, 0.3, 0.2, 0.3])
-    assert pick_items(popularity_V, max_items=3).tolist() == [0, 2, 4]  # of the two with 0.2 the lower position
-    assert pick_items(popularity_V, max_items=9).tolist() == [0, 2, 3, 4]
+    counts_V = torch.tensor([2, 0, 3, 2, 3])
+    assert pick_items(counts_V, max_items=3).tolist() == [0, 2, 4]  # of the two with 2 the lower position
+    assert pick_items(counts_V, max_items=9).tolist() == [0, 2, 3, 4]
+
+
+def test_only_events_of_the_domain_are_counted() -> None:
+    rows = random_rows(2)
+    found = count_events(to_batches(rows, 4), to_places(ITEMS_M), domain_num=OWN, num_items=5)
+    events = [(item, domain) for row in rows for item, domain, _ in row]
+    assert found.tolist() == [events.count((item, OWN)) for item in ITEMS_M.tolist()]
 
 
 def test_the_weights_farthest_from_zero_are_kept_and_of_equal_ones_the_lower_column() -> None:
@@ -173,7 +181,7 @@ def test_slist_keeps_its_golden_number(
     beauty: tuple[Mapping[str, Tensor], DomainCandidates, HeldOut], tmp_path: Path
 ) -> None:
     columns, candidates, _ = beauty
-    items_M = pick_items(candidates.popularity_V, max_items=20_000)
+    items_M = pick_items((candidates.popularity_V > 0).long(), max_items=20_000)
     weights_MM = fit_slist(
         rows_of(columns), to_places(candidates.items_V[items_M]), domain_num=1, num_items=len(items_M),
         regularisation=50.0, decay=Decay(0.6), whole_share=0.2,
@@ -186,7 +194,7 @@ def test_ease_keeps_its_golden_number(
     beauty: tuple[Mapping[str, Tensor], DomainCandidates, HeldOut], tmp_path: Path
 ) -> None:
     columns, candidates, _ = beauty
-    items_M = pick_items(candidates.popularity_V, max_items=20_000)
+    items_M = pick_items((candidates.popularity_V > 0).long(), max_items=20_000)
     weights_MM = fit_ease(
         rows_of(columns), to_places(candidates.items_V[items_M]), domain_num=1, num_items=len(items_M),
         regularisation=100.0,
