@@ -230,7 +230,7 @@ def test_a_model_without_rows_says_something_personal(fitted: tuple[Settings, Ni
     users = read_held_out(settings, night, own.domains)["books"]
     folder = Path(night.lake.at(model_location(RUN_ID, c.BACKTEST, model, "books")))
     options = read_json(folder / "model.json")["settings"]
-    scores = LOADERS[KINDS[model]](folder, options, candidates_of(own, 1))(to_users(users, 0, 8)[0])
+    scores = LOADERS[KINDS[model]](folder, options, candidates_of(own, 1))(to_users(users, 0, 8))
     scores_BV = scores.block(0, len(own.items[1]))
     assert scores.is_personal_B.all()
     assert len({tuple(row) for row in scores_BV.tolist()}) > 1
