@@ -186,7 +186,7 @@ def test_slist_keeps_its_golden_number(
         rows_of(columns), to_places(candidates.items_V[items_M]), domain_num=1, num_items=len(items_M),
         regularisation=50.0, decay=Decay(0.6), whole_share=0.2,
     )  # fmt: skip
-    assert ndcg_of(weights_MM, items_M, beauty, tmp_path) >= 0.058
+    assert ndcg_of(weights_MM, items_M, beauty, tmp_path) >= 0.061
 
 
 @pytest.mark.slow
@@ -199,4 +199,4 @@ def test_ease_keeps_its_golden_number(
         rows_of(columns), to_places(candidates.items_V[items_M]), domain_num=1, num_items=len(items_M),
         regularisation=100.0,
     )  # fmt: skip
-    assert ndcg_of(weights_MM, items_M, beauty, tmp_path) >= 0.050
+    assert ndcg_of(weights_MM, items_M, beauty, tmp_path) >= 0.052
