@@ -322,9 +322,7 @@ MODELS = Table(
     "models", "a fitted model for a purpose and a domain", (c.PURPOSE, c.MODEL, c.DOMAIN),
     (
         RUN_ID, PURPOSE, MODEL, DOMAIN,
-        Column(
-            c.KIND, "string", "item_scores, transitions, factors, mapped_factors, text_vectors, neural, neural_int8 or blend"
-        ),
+        Column(c.KIND, "string", "how it is scored: item_scores, transitions, factors, neural, blend..."),
         Column("location", "string", "artifact folder relative to the lake"),
         Column("settings", "string", "JSON: the settings it was fitted with, tuned ones included"),
         Column("valid_ndcg", "double", "NDCG@10 on validation where it was tuned or stopped there", nullable=True),

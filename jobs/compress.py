@@ -116,11 +116,14 @@ def _distil(settings: Settings, ground: Ground, whole: Checkpoint, fitted: Fitte
         raise ConfigError(f"compress.width: {error}; expected a multiple of model.heads") from error
     found = settings_found(ground, name, fitted.domain)
     stage, number = stage_of(settings, fitted.name), ground.candidates.domains[fitted.domain]
-    student = build_model(config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK)
+    student = build_model(
+        config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK, attributes=ground.attributes
+    )
     whole.model.to(ground.device)
+    strategy = c.TARGET_ONLY if fitted.name == c.TARGET_ONLY else c.PARAMETER
     trained = train(
         settings, ground, student, stage, label=f"{name} {fitted.domain}", domains=[fitted.domain],
-        pick_rows=lambda columns: pick_rows(columns, model_name=fitted.name, domain_num=number),
+        pick_rows=lambda columns: pick_rows(columns, strategy=strategy, domain_num=number),
         epochs=found["epochs"] if found else None, teacher=whole.model,
     )  # fmt: skip
     fitted_with = {

@@ -99,7 +99,8 @@ def _read_sequences(known: Known) -> Iterator[Mapping[str, Tensor]]:
 def _read_text(known: Known, domain: str) -> dict[str, Tensor]:
     night, dimensions = known.store.night, known.settings.text.dimensions
     num_items = int(known.store.read_all(t.ITEM_IDS).agg(F.max(c.ITEM_NUM)).collect()[0][0])
-    vectors_IK = read_text_vectors(night.lake, night.run_id, num_items, dimensions)
+    encoder = known.settings.text.encoder
+    vectors_IK = read_text_vectors(night.lake, night.run_id, num_items, encoder=encoder, dimensions=dimensions)
     if vectors_IK is None:
         raise ConfigError(
             f"baselines.models: text_knn needs texts, run {night.run_id} has none; set text.dimensions and a domain's "

@@ -25,7 +25,6 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.lake import model_location
-from crossrec_core.lake_reader import read_arrow
 from crossrec_core.settings import FitSettings, Settings
 from crossrec_core.tensors.checkpoint import load_checkpoint
 from crossrec_core.tensors.encoder import SequenceModel
@@ -41,7 +40,7 @@ from crossrec_core.tensors.finetune import (
 from crossrec_core.tensors.folders import has_file
 from crossrec_core.tensors.pairs import phi_of_pairs
 from crossrec_core.tensors.ranker import Ranker, fit_ranker
-from jobs.ground import Ground, read_ground
+from jobs.ground import Ground, read_ground, read_labelled_pairs
 from jobs.pretrain import (
     ALL_DOMAINS,
     fit_pretrained,
@@ -250,24 +249,15 @@ def _ranker(ground: Ground, model: SequenceModel, name: str, domain: str) -> Ran
 
 def fit_domain_ranker(ground: Ground, model: SequenceModel, domain: str) -> Ranker | None:
     """Fit P(click) on the labelled pairs of the domain's validation users; None when they have none."""
-    held_out = ground.held_out[domain]
-    users_R, order_R = held_out.user_nums_R.sort()
-    where = {c.RUN_ID: ground.night.run_id, c.PURPOSE: c.VALIDATE, c.DOMAIN: domain}
-    pairs = read_arrow(ground.night.lake, t.LABELLED_PAIRS, where=where, columns=[c.USER_NUM, c.ITEM_NUM, c.LABEL])
-    pairs = pairs.sort_by([(c.USER_NUM, "ascending"), (c.ITEM_NUM, "ascending")])
-    user_P, item_P, label_P = (
-        torch.from_numpy(pairs[name].to_numpy().copy()) for name in (c.USER_NUM, c.ITEM_NUM, c.LABEL)
-    )
-    places_P = torch.searchsorted(users_R, user_P).clamp(max=len(users_R) - 1)
-    kept_P = users_R[places_P] == user_P
-    if not bool(kept_P.any()):
+    held_out, pairs = ground.held_out[domain], read_labelled_pairs(ground, domain)
+    if not len(pairs.rows_P):
         return None
     phi_PF = phi_of_pairs(
-        model, held_out.columns, order_R[places_P[kept_P]], item_P[kept_P], domain_num=held_out.domain_num,
+        model, held_out.columns, pairs.rows_P, pairs.item_nums_P, domain_num=held_out.domain_num,
         nums_V=ground.candidates.items[held_out.domain_num],
         popularity_V=ground.candidates.popularity[held_out.domain_num],
     )  # fmt: skip
-    return fit_ranker(phi_PF, label_P[kept_P], user_P[kept_P])
+    return fit_ranker(phi_PF, pairs.labels_P, pairs.user_nums_P)
 
 
 main = step_command("finetune", run)

@@ -54,10 +54,12 @@ def _fit(settings: Settings, fold: Fold, domain: str, on_epoch: Callable[[EpochR
         return _pretrain(settings, replace(ground, held_out=judged), on_epoch)[1]
     held_out = {domain: as_read_by(ground.held_out[domain], model_name=name)}
     number = ground.candidates.domains[domain]
+    strategy = c.TARGET_ONLY if name == c.TARGET_ONLY else c.PARAMETER
     return train(
         settings, replace(ground, held_out=held_out), _start(settings, fold, ground), tuned_stage(settings),
         label=f"{name} {domain}", domains=[domain], epochs=None, on_epoch=on_epoch,
-        pick_rows=lambda columns: pick_rows(columns, model_name=name, domain_num=number),
+        strategy=strategy, target=domain,
+        pick_rows=lambda columns: pick_rows(columns, strategy=strategy, domain_num=number),
     )  # fmt: skip
 
 
@@ -66,7 +68,9 @@ def _pretrain(
 ) -> tuple[SequenceModel, Trained]:
     sources = [name for name in settings.sources if name in ground.candidates.domains]
     numbers = torch.tensor([ground.candidates.domains[name] for name in sources])
-    model = build_model(ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK)
+    model = build_model(
+        ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK, attributes=ground.attributes
+    )
 
     def keep(columns: Columns) -> Columns:
         return drop_without_targets(columns, numbers)
@@ -98,7 +102,9 @@ def _pretrained_path(fold: Fold) -> str:
 
 def _start(settings: Settings, fold: Fold, ground: Ground) -> SequenceModel:
     """Fresh weights; for ``transferred`` overwritten by the pretrained ones of the same fold."""
-    model = build_model(ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK)
+    model = build_model(
+        ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK, attributes=ground.attributes
+    )
     if settings.tune.model == c.TRANSFERRED:
         path = _pretrained_path(fold)
         found = load_checkpoint(

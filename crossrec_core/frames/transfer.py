@@ -12,7 +12,10 @@ from crossrec_core.frames.intervals import STANDARD_ERROR, Comparison
 from crossrec_core.frames.segments import SEGMENTS
 from crossrec_core.tables import TRANSFER_REPORT
 
-BASELINES = ("popularity", "decayed_popularity", "item_knn", "markov", "als")
+BASELINES = (
+    "popularity", "decayed_popularity", "text_knn", "item_knn", "markov", "ease", "slist", "als", "ials",
+    "cmf", "emcdr",
+)  # fmt: skip
 # From the simplest: whom the guard prefers among models within one standard error. What is not listed is less simple.
 SIMPLICITY = (*BASELINES, c.TARGET_ONLY, c.TRANSFERRED, c.CROSSREC)
 # What is served where nothing could be compared

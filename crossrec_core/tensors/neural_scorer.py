@@ -55,7 +55,7 @@ def _scorer(
             return with_fill(scores_BV, has_events_B, candidates.fill_V[lo:hi])
 
         def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
-            dot_P = (queries_BD[rows_P] * vectors_VD[positions_P]).sum(dim=1)
+            dot_P = (queries_BD[rows_P] * vectors_at(positions_P)).sum(dim=1)
             return torch.where(has_events_B[rows_P], dot_P, candidates.fill_V[positions_P])
 
         if checkpoint.ranker is None:

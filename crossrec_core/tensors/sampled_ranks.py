@@ -58,9 +58,8 @@ def sampled_ranks(
 
     batch = to_user_batch(users, sorted({model.candidates.domain_num for model in models}))
     user_nums_B = torch.from_numpy(users[c.USER_NUM].to_numpy(dtype=np.int64))
-    kinds: dict[str, type] = {c.USER_ID: object} | dict.fromkeys(
-        (c.MODEL_INDEX, c.DOMAIN_NUM, c.ITEM_NUM, c.RANK), np.int64
-    )
+    kinds: dict[str, type] = {c.USER_ID: object}
+    kinds |= dict.fromkeys((c.MODEL_INDEX, c.DOMAIN_NUM, c.ITEM_NUM, c.RANK), np.int64)
     parts = [pd.DataFrame({name: np.empty(0, dtype=kind) for name, kind in kinds.items()})]
     for model in models:
         wanted = find_positions(

@@ -45,6 +45,7 @@ LOADERS: dict[str, LoadKind] = {
     "neural": load_neural,
     "neural_int8": load_neural_int8,
 }
+NEURAL_KINDS = ("neural", "neural_int8")
 BLEND = "blend"
 # As a source a model says what it knows itself: popularity has a voice of its own
 AS_SOURCE = {"popularity_share": 0.0}
@@ -118,7 +119,7 @@ def load_source(folder: str, name: str, candidates: DomainCandidates, id_fingerp
         about = _read_about(local, sibling(folder, name), id_fingerprint)
         kind = about["kind"]
         score = LOADERS[kind](local, {**about["settings"], **AS_SOURCE}, candidates)
-    return Source(name, score, is_logit=kind == "neural", counts_mass=kind == "transitions")
+    return Source(name, score, is_logit=kind in NEURAL_KINDS, counts_mass=kind == "transitions")
 
 
 def sibling(folder: str, name: str) -> str:

@@ -23,7 +23,8 @@ RANK_DAMPING = 20.0
 
 @dataclass(frozen=True)
 class Source:
-    """A personal model. ``is_logit``: its scores are logits of a softmax; else they are weights, shares of their sum.
+    """A personal model. ``is_logit``: its scores are logits of a softmax; else they are weights, shares of their sum;
+    negative ones count as nothing.
 
     ``counts_mass``: the sum of its weights says how much it knows about the user.
     """
@@ -63,7 +64,7 @@ class Evidence:
         is_real = (scores > FILL_TOP) & torch.isfinite(total)
         if self.sources[k].is_logit:
             return torch.where(is_real, scores - total, -torch.tensor(float(num_candidates)).log())
-        p = torch.where(is_real, scores / total.clamp_min(torch.finfo(total.dtype).tiny), 0.0)
+        p = torch.where(is_real, scores.clamp_min(0) / total.clamp_min(torch.finfo(total.dtype).tiny), 0.0)
         return _spread_log(p, num_candidates)
 
 
@@ -107,7 +108,7 @@ def _total(is_logit: bool, scores: BlockScores, seen: Ragged, num_users: int, nu
     for lo in range(0, num_candidates, BLOCK_ITEMS):
         hi = min(lo + BLOCK_ITEMS, num_candidates)
         block_BV = scores.block(lo, hi)
-        block_BV.masked_fill_(block_BV <= FILL_TOP, absent)
+        block_BV.masked_fill_(block_BV <= (FILL_TOP if is_logit else 0.0), absent)
         is_here_S = (seen.values_S >= lo) & (seen.values_S < hi)
         block_BV[seen.rows_S[is_here_S], seen.values_S[is_here_S] - lo] = absent
         padded_BV = pad(block_BV, (0, 0, 0, -num_users % ROW_TILE))
