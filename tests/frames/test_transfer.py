@@ -5,7 +5,18 @@ from pyspark.sql import Row
 
 from crossrec_core import columns as c
 from crossrec_core.frames.intervals import STANDARD_ERROR
-from crossrec_core.frames.transfer import Decision, Difference, Pair, choose, decide, in_order, transfer_comparison
+from crossrec_core.frames.transfer import (
+    BASELINES,
+    UNTESTED_ORDER,
+    Decision,
+    Difference,
+    Pair,
+    choose,
+    decide,
+    in_order,
+    transfer_comparison,
+)
+from jobs.baseline_settings import KINDS
 
 MEANS = {"popularity": 0.01, "markov": 0.04, "target_only": 0.05, "transferred": 0.06}
 
@@ -132,6 +143,11 @@ def test_models_that_were_not_fitted_for_the_domain_do_not_serve_it() -> None:
 def test_the_order_of_simplicity_ends_with_what_it_does_not_list() -> None:
     models = ["a_new_one", "crossrec", "transferred", "als", "popularity", "target_only"]
     assert in_order(models) == ["popularity", "als", "target_only", "transferred", "crossrec", "a_new_one"]
+
+
+def test_every_baseline_that_the_settings_can_switch_on_is_simpler_than_a_neural_model() -> None:
+    assert set(BASELINES) == set(KINDS)
+    assert set(UNTESTED_ORDER) == {*BASELINES, c.TARGET_ONLY, c.TRANSFERRED}
 
 
 def test_every_model_is_held_against_all_simpler_ones() -> None:
