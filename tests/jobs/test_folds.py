@@ -28,12 +28,13 @@ SETTINGS = '[domains.rich]\npath = "rich.csv"\n[domains.thin]\npath = "thin.csv"
 
 
 def write_users(folder: Path) -> dict[str, torch.Tensor]:
-    """Eighty users with up to twelve events over sixty days; the latest event of all is of the last day."""
+    """Eighty users with up to twelve events over sixty days; the first six come for one item in either block."""
     generator = torch.Generator().manual_seed(3)
     is_event = torch.arange(LENGTH) < torch.randint(1, LENGTH + 1, (80, 1), generator=generator)
     days = torch.randint(0, DAYS, (80, LENGTH), generator=generator).sort(dim=1).values
     domains = torch.randint(1, 3, (80, LENGTH), generator=generator)
     items = torch.randint(1, 11, (80, LENGTH), generator=generator) + 10 * (domains - 1)
+    is_event[:6, 1:], domains[:6], items[:6], days[:3], days[3:6] = False, 1, 1, DAYS - 5, DAYS - 15
     events = {
         "item_nums": items, "domain_nums": domains, "action_nums": torch.ones_like(items),
         "gap_buckets": torch.ones_like(items), c.EVENT_ORDERS: days * DAY_US,
