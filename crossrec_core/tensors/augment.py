@@ -1,7 +1,7 @@
 """Sequence columns in, changed copies for training out: same columns, padding still at the end, nothing invented.
 
 B rows, L length, W window. Each function takes the columns of ``batches.SEQUENCE_COLUMNS``, int64 [B, L], and a
-generator, works on all rows at once and keeps a row's times in order: where events change places, the gaps stay.
+generator, works on all rows at once and keeps a row's times in order: where events change places, gaps and times stay.
 Crop, mask and reorder are those of CL4SRec (Xie et al. 2022), here as plain augmentation.
 """
 
@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
 
-GAPS = "gap_buckets"
+GAPS, ORDERS = "gap_buckets", "event_orders"
 MIN_EVENTS = 2  # fewer teach nothing: the first event has no target
 
 Columns = Mapping[str, Tensor]
@@ -121,7 +121,7 @@ def _shuffle_inside(rows: Columns, groups_BL: Tensor, generator: Generator) -> d
     """Shuffle inside groups of places; group numbers ascend along a row, and padding is in no group but its own."""
     order_BL = (groups_BL + _draw(groups_BL.shape, generator)).argsort(dim=1)
     moved = {name: rows[name].gather(1, order_BL) for name in SEQUENCE_COLUMNS}
-    return {**moved, GAPS: rows[GAPS]}
+    return {**moved, GAPS: rows[GAPS], ORDERS: rows[ORDERS]}
 
 
 def _span_gaps(gaps_BL: Tensor, order_BL: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from crossrec_core.tensors.batches import Batch, is_candidate
-from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
+from crossrec_core.tensors.encoder import BERT, ModelConfig, SequenceModel
 from crossrec_core.tensors.items import pick_hidden_ids
 from crossrec_core.tensors.losses import full_softmax, mix_domains, sampled_softmax
+from crossrec_core.tensors.masking import mask_batch
 from crossrec_core.tensors.negatives import draw_negatives
 
 
@@ -61,12 +62,18 @@ def make_distil_step(
     into evaluation mode and never changes.
     """
     teacher.eval().requires_grad_(False)
+    domain_nums = torch.tensor(sorted(candidates), device=generator.device)
 
     def step(batch: Batch) -> Tensor | None:
         hidden_I = pick_hidden_ids(student.config.num_items, student.config.id_dropout, generator)
-        events = (batch.items_BL, batch.domains_BL, batch.actions_BL, batch.gaps_BL)
-        own_BLD = student(*events, hidden_I=hidden_I, sparse=True)
-        teacher_BLD = teacher(*events)
+        if student.config.encoder == BERT:
+            batch = mask_batch(
+                batch, domain_nums, mask_share=student.config.mask_share,
+                mask_last_share=student.config.mask_last_share, generator=generator,
+            )  # fmt: skip
+        events = (batch.items_BL, batch.domains_BL, batch.actions_BL, batch.gaps_BL, batch.orders_BL)
+        own_BLD = student(*events, wanted_domains_BL=batch.target_domains_BL, hidden_I=hidden_I, sparse=True)
+        teacher_BLD = teacher(*events, wanted_domains_BL=batch.target_domains_BL)
         losses, counts = {}, {}
         for domain, nums_V in candidates.items():
             taken_BL = (batch.target_domains_BL == domain) & is_candidate(batch.target_items_BL, nums_V)

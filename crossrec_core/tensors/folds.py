@@ -2,7 +2,7 @@
 
 Cross-validation over blocks of time: a fold knows what lies before its block and must foresee the block; what lies
 after does not exist for it. B rows, L length, T truth items, D domain numbers (0 is padding). Rows hold the sequence
-columns and ``event_orders``, int64 [B, L], oldest first.
+columns, int64 [B, L], oldest first.
 """
 
 from collections.abc import Mapping

@@ -47,7 +47,13 @@ def write_users(folder: Path) -> dict[str, torch.Tensor]:
 
 def ground_of(folder: Path, rows: dict[str, torch.Tensor]) -> Ground:
     items = {1: torch.arange(1, 11), 2: torch.arange(11, 21)}
-    candidates = Candidates(items, {number: torch.full((10,), 0.1) for number in items}, DOMAINS, "f")
+    candidates = Candidates(
+        items,
+        {number: torch.full((10,), 0.1) for number in items},
+        {number: torch.full((5, 10), 0.1) for number in items},
+        DOMAINS,
+        "f",
+    )
     events = {name: rows[name] for name in SEQUENCE_COLUMNS}
     users = {
         name: HeldOut(events, torch.ones(80, 1, dtype=torch.int64), rows[c.USER_NUM], number, True)
@@ -55,7 +61,7 @@ def ground_of(folder: Path, rows: dict[str, torch.Tensor]) -> Ground:
     }
     night = Night("r1", date(2024, 1, 1), Lake(str(folder)))
     files = (str(folder / "users.parquet"),)
-    return Ground(night, c.VALIDATE, files, candidates, config(), None, users, torch.device("cpu"))
+    return Ground(night, c.VALIDATE, files, candidates, config(), None, None, users, torch.device("cpu"))
 
 
 def make(folder: Path, protocol: str = "time", folds: int = 3, **split):

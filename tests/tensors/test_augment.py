@@ -32,7 +32,7 @@ def rows_of(columns):
 def one_row(items, gaps, domain=1):
     ones = torch.ones(1, len(items), dtype=torch.int64) * (torch.tensor([items]) != 0)
     return {"item_nums": torch.tensor([items]), "domain_nums": domain * ones, "action_nums": ones,
-            "gap_buckets": torch.tensor([gaps])}  # fmt: skip
+            "gap_buckets": torch.tensor([gaps]), "event_orders": torch.arange(1, len(items) + 1) * ones}  # fmt: skip
 
 
 CHANGES = {
@@ -65,6 +65,7 @@ def test_events_change_places_and_none_is_lost_or_torn_apart(name):
     changed = CHANGES[name](rows, 0)
     assert [sorted(row) for row in rows_of(changed)] == rows_of(rows)
     assert torch.equal(changed["gap_buckets"], rows["gap_buckets"])
+    assert torch.equal(changed["event_orders"], rows["event_orders"])
 
 
 @pytest.mark.parametrize("name", ["crop", "mask"])

@@ -6,6 +6,7 @@ import torch
 
 from crossrec_core import columns as c
 from crossrec_core.errors import CheckpointError
+from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
 from crossrec_core.tensors.checkpoint import About, save_checkpoint
 from crossrec_core.tensors.compress import Int8Linear, compress, folder_bytes, from_int8, load_int8, save_int8, to_int8
 from crossrec_core.tensors.finetune import build_model
@@ -14,8 +15,6 @@ from tests import scoring_world as world
 from tests.tensors.test_neural_scorer import CONFIG
 from tests.tensors.test_scorer import user_rows
 from tests.tensors.worlds import config, random_columns, tiny_model
-
-EVENTS = ("item_nums", "domain_nums", "action_nums", "gap_buckets")
 
 
 def text_model(**changes):
@@ -68,7 +67,7 @@ def test_a_compressed_model_gives_nearly_the_same_scores_and_leaves_the_model_al
     nums_V = torch.arange(1, 21)
     with torch.no_grad():
         scores, small_scores = (
-            net.last_query(*(columns[name] for name in EVENTS), 1) @ net.item_vectors(nums_V).T
+            net.last_query(*(columns[name] for name in SEQUENCE_COLUMNS), target_domain=1) @ net.item_vectors(nums_V).T
             for net in (model, small)
         )
     has_events = columns["item_nums"].any(dim=1)
@@ -81,8 +80,8 @@ def test_a_compressed_model_gives_nearly_the_same_scores_and_leaves_the_model_al
 
 def test_a_compressed_row_does_not_depend_on_its_batch():
     small, columns = compress(text_model()), random_columns(40, 8, seed=1)
-    together = small.last_query(*(columns[name] for name in EVENTS), 1)
-    alone = small.last_query(*(columns[name][3:4] for name in EVENTS), 1)
+    together = small.last_query(*(columns[name] for name in SEQUENCE_COLUMNS), target_domain=1)
+    alone = small.last_query(*(columns[name][3:4] for name in SEQUENCE_COLUMNS), target_domain=1)
     torch.testing.assert_close(together[3:4], alone, rtol=1e-5, atol=1e-6)
 
 
@@ -91,7 +90,9 @@ def test_loading_gives_what_was_saved(tmp_path):
     save_int8(str(tmp_path / "small"), small, about(epochs=3))
     loaded = load_int8(str(tmp_path / "small"))
     assert loaded.about == about(epochs=3)
-    queries = [net.last_query(*(columns[name] for name in EVENTS), 1) for net in (small, loaded.model)]
+    queries = [
+        net.last_query(*(columns[name] for name in SEQUENCE_COLUMNS), target_domain=1) for net in (small, loaded.model)
+    ]
     assert torch.equal(*queries)
 
 
@@ -124,7 +125,7 @@ def write_small(root: Path, model: str, **settings) -> LoadModels:
 def test_the_scorer_ranks_by_the_compressed_model(tmp_path):
     scored = LoadScorer(write_small(tmp_path, "transferred_int8"), n=4, block_items=5)()(user_rows())
     small = compress(build_model(CONFIG, seed=5, text_vectors_IK=None))
-    events = [torch.tensor([world.padded(values)]) for values in ([2, 1], [1, 1], [1, 1], [1, 1])]
+    events = [torch.tensor([world.padded(values)]) for values in ([2, 1], [1, 1], [1, 1], [1, 1], [1, 2])]
     logits_V = (small.last_query(*events, target_domain=1) @ small.item_vectors(torch.tensor(world.ITEMS[1])).T)[0]
     logits = dict(zip(world.ITEMS[1], logits_V.tolist(), strict=True))
     expected = sorted(set(logits) - {1, 2}, key=lambda item: -logits[item])[:4]

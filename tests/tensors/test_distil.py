@@ -57,7 +57,7 @@ def test_a_narrow_student_learns_from_the_teacher_alone():
     assert losses[-1] < 0.5 * losses[0]
     assert all(torch.equal(teacher.state_dict()[name], before[name]) for name in before)
     batch = parity_batches(99)[0]
-    hidden = student(batch.items_BL, batch.domains_BL, batch.actions_BL, batch.gaps_BL)
+    hidden = student(batch.items_BL, batch.domains_BL, batch.actions_BL, batch.gaps_BL, batch.orders_BL)
     scores_BV = student.query(hidden[:, -1], torch.ones(32, dtype=torch.long)) @ student.item_vectors(CANDIDATES[1]).T
     assert ((scores_BV.argmax(dim=1) + 1) % 2 == torch.arange(32) % 2).float().mean() > 0.9
 

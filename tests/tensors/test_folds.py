@@ -47,7 +47,7 @@ def test_kept_events_move_to_the_left_in_order():
     kept = keep_events(rows, torch.tensor([[True, False, True, False]]))
     assert kept["item_nums"].tolist() == [[7, 9, 0, 0]]
     assert kept["domain_nums"].tolist() == [[1, 1, 0, 0]]
-    assert "event_orders" not in kept
+    assert kept["event_orders"].tolist() == [[1, 3, 0, 0]]
 
 
 @pytest.mark.parametrize(("new_items_only", "expected"), [(True, [6, 5, 0]), (False, [7, 6, 5])])
