@@ -34,7 +34,9 @@ def write_users(folder: Path) -> dict[str, torch.Tensor]:
     days = torch.randint(0, DAYS, (80, LENGTH), generator=generator).sort(dim=1).values
     domains = torch.randint(1, 3, (80, LENGTH), generator=generator)
     items = torch.randint(1, 11, (80, LENGTH), generator=generator) + 10 * (domains - 1)
+    items[items == 10] = 9  # item 10 is first met in the last block, by the first three users
     is_event[:6, 1:], domains[:6], items[:6], days[:3], days[3:6] = False, 1, 1, DAYS - 5, DAYS - 15
+    items[:3] = 10
     events = {
         "item_nums": items, "domain_nums": domains, "action_nums": torch.ones_like(items),
         "gap_buckets": torch.ones_like(items), c.EVENT_ORDERS: days * DAY_US,

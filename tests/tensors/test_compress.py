@@ -78,6 +78,18 @@ def test_a_compressed_model_gives_nearly_the_same_scores_and_leaves_the_model_al
     assert all(torch.equal(model.state_dict()[name], before[name]) for name in before)
 
 
+@pytest.mark.parametrize("encoder", ["gpt", "bert", "lstm", "gru", "hstu"])
+def test_every_encoder_can_be_compressed_saved_and_loaded(encoder, tmp_path):
+    model, columns = text_model(width=32, encoder=encoder, adapter_rank=2), random_columns(40, 8, seed=1)
+    save_int8(str(tmp_path / "small"), compress(model), about())
+    small = load_int8(str(tmp_path / "small")).model
+    with torch.no_grad():
+        exact, rounded = (net.last_query(*(columns[n] for n in SEQUENCE_COLUMNS), target_domain=1)
+                          for net in (model, small))  # fmt: skip
+    has_events = columns["item_nums"].any(dim=1)
+    assert 0 < (exact - rounded)[has_events].norm() / exact[has_events].norm() < 0.05
+
+
 def test_a_compressed_row_does_not_depend_on_its_batch():
     small, columns = compress(text_model()), random_columns(40, 8, seed=1)
     together = small.last_query(*(columns[name] for name in SEQUENCE_COLUMNS), target_domain=1)
