@@ -294,6 +294,25 @@ class TuneSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetaSettings:
+    method: str = setting(
+        "The head that a few events adapt; none skips the step.",
+        choices=("none", "bayes", "maml", "fomaml", "anil", "reptile", "prototypes", "neural_process"),
+    )
+    support_sizes: list[int] = setting("Support events of a task, drawn alike; the largest stands for all above.")
+    num_query: int = setting("Query events of a task at most.", low=1)
+    num_negatives: int = setting("Negatives per event: half uniform in the domain, half by popularity.", low=1)
+    max_epochs: int = setting("Epochs at most; the best on validation is kept.", low=1)
+    batch_size: int = setting("Users per step; each makes a task per domain of its own.", low=1)
+    learning_rate: float = setting("Learning rate of AdamW.", low=0)
+    width: int = setting("Features of a head.", low=3)
+    hidden: int = setting("Hidden units of the networks inside a head.", low=1)
+    inner_steps: int = setting("Gradient steps on a task's support (maml, fomaml, anil, reptile).", low=1)
+    inner_lr: float = setting("Learning rate of those steps.", low=0)
+    num_ranked: int = setting("Candidates of the in-context model that a head ranks anew.", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreSettings:
     n: int = setting("Length of the lists.", low=1)
     candidates: str = setting(
@@ -345,6 +364,7 @@ class Settings:
     blend: BlendSettings = setting("The model crossrec: all sources of evidence, weighed per user.")
     compress: CompressSettings = setting("Smaller copies of the neural models.")
     tune: TuneSettings = setting("The search for better settings; changes no result of a night.")
+    meta: MetaSettings = setting("Heads that a few events adapt.")
     score: ScoreSettings = setting("Lists.")
     evaluate: EvaluateSettings = setting("Metrics and intervals.")
 

@@ -334,12 +334,32 @@ MODELS = Table(
 TRAINING_LOG = Table(
     "training_log", "a measure at a step of a training stage", (c.PURPOSE, c.MODEL, "stage", "step", c.METRIC),
     (
-        RUN_ID, PURPOSE, MODEL, Column("stage", "string", "pretrain, distil, compress, or the transfer strategy"),
+        RUN_ID, PURPOSE, MODEL, Column("stage", "string", "pretrain, meta_train, distil, compress, or the transfer strategy"),
         Column("epoch", "int", "from 1"), Column("step", "bigint", "optimiser steps so far"),
         Column(c.METRIC, "string", "loss, lr, valid_ndcg, sequences_per_second..."),
         Column("value", "double", "its value"),
     ),
-    (c.RUN_ID, c.PURPOSE, c.MODEL), ("pretrain", "finetune", "compress"),
+    (c.RUN_ID, c.PURPOSE, c.MODEL), ("pretrain", "meta_train", "finetune", "compress"),
+)
+
+META_REPORT = Table(
+    "meta_report", "a pair of heads on a domain, for users left with so many events of it",
+    (c.DOMAIN, c.MODEL, c.BASELINE, "support", c.METRIC, c.N),
+    (
+        RUN_ID, DOMAIN, Column(c.MODEL, "string", "the method of meta.method, pooled or fine_tuned"),
+        Column(c.BASELINE, "string", "in_context (no head), pooled (one head for all) or fine_tuned (pooled, stepped)"),
+        Column("support", "string", "latest events of the domain that each user is left with; whole for all of them"),
+        Column(c.METRIC, "string", "ndcg (higher is better) or log_loss (lower is better)"),
+        Column(c.N, "int", "length of the list; 0 where a list has no part in it"),
+        Column("value", "double", "the model's mean"), Column("baseline_value", "double", "the baseline's mean"),
+        Column(c.DIFFERENCE, "double", "mean paired difference"),
+        Column(c.CI_LOW, "double", "95 % interval by paired bootstrap over users"),
+        Column(c.CI_HIGH, "double", "95 % interval by paired bootstrap over users"),
+        Column(c.NUM_USERS, "bigint", "users behind it: validation users that nothing was fitted or stopped by"),
+        Column("decision", "string", "on where the head's NDCG on whole histories is above in_context's, else off"),
+        Column(c.REASON, "string", "the interval behind the decision"),
+    ),
+    (c.RUN_ID,), ("meta_train",),
 )
 
 TRIALS = Table(
@@ -451,8 +471,8 @@ ALL_TABLES: dict[str, Table] = {
         INTERACTIONS, REJECTS, DATA_QUALITY, USER_IDS, ITEM_IDS, LABEL_IDS, SPLIT_INTERACTIONS, HISTORIES, SEQUENCES,
         VALIDATION_SEQUENCES, USER_PROFILES, ITEM_FEATURES, ITEM_POPULARITY, ITEM_VECTORS, TEXT_VECTORS, ATTRIBUTE_IDS,
         ITEM_ATTRIBUTES, FEATURE_STATISTICS, TRUTH, LABELLED_PAIRS, TRANSITIONS, ITEM_SCORES, ITEM_FACTORS, MODELS,
-        TRAINING_LOG, TRIALS, RECOMMENDATIONS, PAIR_PROBABILITIES, USER_METRICS, METRICS, TRANSFER_REPORT, RUNS,
-        PUBLICATIONS,
+        TRAINING_LOG, META_REPORT, TRIALS, RECOMMENDATIONS, PAIR_PROBABILITIES, USER_METRICS, METRICS,
+        TRANSFER_REPORT, RUNS, PUBLICATIONS,
     )
 }
 

@@ -1,0 +1,253 @@
+"""A pretrained model in, a head that a few events adapt to a user out, and the report of where it helps.
+
+    validate: train on the sources' known events, stop and calibrate on half of the validation users, judge by the rest
+    backtest: refit on train + validation for the epochs found; calibration and gate are those of validate
+    -> checkpoints/RUN/PURPOSE/meta/all, meta_report, training_log
+
+Beside the head a pooled one is trained, the same for all users. The report holds the head against it, against it after
+gradient steps on each user's events, and against the in-context model, which reads the events and adapts nothing.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+import typer
+from pyspark.sql import SparkSession
+from torch import Tensor, nn
+
+from crossrec_core import columns as c
+from crossrec_core import tables as t
+from crossrec_core.delta import write_rows
+from crossrec_core.lake import model_location
+from crossrec_core.settings import Settings
+from crossrec_core.tensors.candidates import Candidates
+from crossrec_core.tensors.encoder import SequenceModel
+from crossrec_core.tensors.feed import read_batches
+from crossrec_core.tensors.learning_curves import Asking, CurvePoint, calibrate, gate, learning_curves, split_users
+from crossrec_core.tensors.meta import FittedHead, TaskPlan, make_tasks, train_heads
+from crossrec_core.tensors.meta_artifacts import AboutHead, load_head, save_head
+from crossrec_core.tensors.meta_heads import POOLED, GradientHead, HeadConfig, build_head
+from crossrec_core.tensors.meta_validation import Answer, Platt, in_context, judge
+from crossrec_core.tensors.task_features import Tasks, count_features
+from crossrec_core.tensors.tasks import TASK_COLUMNS
+from crossrec_core.tensors.validation import HeldOut
+from jobs.ground import Ground, find_purposes, read_ground
+from jobs.pretrain import ALL_DOMAINS, load_model, purposes_to_fit, refits
+from jobs.steps import Night, step_command
+from jobs.training import log_rows, write_log
+
+META = "meta"
+IN_CONTEXT, FINE_TUNED = "in_context", "fine_tuned"
+
+
+def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
+    """Meta-train a head on the source domains and judge on each target where it is on."""
+    counts = {"heads": 0, t.META_REPORT.name: 0, t.TRAINING_LOG.name: 0}
+    if settings.meta.method == "none":
+        return counts
+    for purpose in purposes_to_fit(night):
+        ground = read_ground(settings, night, spark, purpose)
+        found = validated_head(ground)
+        if found is None:
+            num_reported, num_logged = fit_and_judge(settings, ground)
+            counts[t.META_REPORT.name] += num_reported
+        else:
+            num_logged = refit(settings, ground, *found)
+        counts[t.TRAINING_LOG.name] += num_logged
+        counts["heads"] += 1
+    return counts
+
+
+def validated_head(ground: Ground) -> tuple[nn.Module, AboutHead] | None:
+    """The head that validate found; None at validate itself, or where nothing was validated."""
+    night = ground.night
+    if ground.purpose == c.VALIDATE or c.VALIDATE not in find_purposes(night.lake, night.run_id):
+        return None
+    location = model_location(night.run_id, c.VALIDATE, META, ALL_DOMAINS)
+    return load_head(night.lake.at(location), id_fingerprint=ground.candidates.id_fingerprint)
+
+
+def fit_and_judge(settings: Settings, ground: Ground) -> tuple[int, int]:
+    """Fit the head and its pooled control, write artifact, report and log; returns the rows of the latter two."""
+    method, model, candidates = settings.meta.method, read_model(ground), on_device(ground)
+    heads = {name: new_head(settings, ground, name) for name in (method, POOLED)}
+    split = {domain: split_users(held_out) for domain, held_out in judged_domains(settings, ground).items()}
+    tuning = {domain: users for domain, (users, _) in split.items() if len(users.truth_RT)}
+    fitted = train(settings, ground, model, heads, tuning, dict.fromkeys(heads, settings.meta.max_epochs))
+    answers = to_answers(heads, method, settings.meta.inner_steps)
+    asking, platt, is_on, rows = to_asking(settings), {}, {}, []
+    for domain, (tuning_users, judging_users) in split.items():
+        of_domain = calibrate(model, answers, tuning_users, candidates, asking)
+        points = learning_curves(
+            model, answers, judging_users, candidates, asking, platt=of_domain, pairs=to_pairs(method),
+            support_sizes=settings.meta.support_sizes, samples=settings.evaluate.bootstrap_samples,
+        )  # fmt: skip
+        is_on[domain], reason = gate(points, model=method, baseline=IN_CONTEXT)
+        platt[domain] = of_domain[method]
+        rows += report_rows(ground, domain, points, is_on=is_on[domain], reason=reason)
+    save(settings, ground, heads[method], fitted[method], platt, is_on)
+    num_rows = write_rows(ground.night.lake, t.META_REPORT, rows, replace={c.RUN_ID: ground.night.run_id})
+    return num_rows, write_epochs(ground, fitted)
+
+
+def refit(settings: Settings, ground: Ground, validated: nn.Module, about: AboutHead) -> int:
+    """Fit the head for a later purpose as long as validate found best, or copy it; returns the rows of the log."""
+    if not refits(settings, ground.purpose):
+        location = model_location(ground.night.run_id, ground.purpose, META, ALL_DOMAINS)
+        save_head(ground.night.lake.at(location), validated, about)
+        return 0
+    name = about.config.method
+    heads = {name: new_head(settings, ground, name)}
+    fitted = train(settings, ground, read_model(ground), heads, {}, {name: about.epochs})
+    best = replace(fitted[name], best_value=about.valid_ndcg)
+    save(settings, ground, heads[name], best, about.platt, about.is_on)
+    return write_epochs(ground, fitted)
+
+
+def read_model(ground: Ground) -> SequenceModel:
+    """The purpose's pretrained model, frozen."""
+    location = model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, ALL_DOMAINS)
+    return load_model(ground, location).to(ground.device).requires_grad_(False).eval()
+
+
+def on_device(ground: Ground) -> Candidates:
+    """The candidates where the model lives."""
+    items = {number: nums.to(ground.device) for number, nums in ground.candidates.items.items()}
+    popularity = {number: share.to(ground.device) for number, share in ground.candidates.popularity.items()}
+    return replace(ground.candidates, items=items, popularity=popularity)
+
+
+def new_head(settings: Settings, ground: Ground, method: str) -> nn.Module:
+    """A fresh head over the pretrained model's features."""
+    return build_head(head_config(settings, ground, method), seed=settings.train.seed).to(ground.device)
+
+
+def head_config(settings: Settings, ground: Ground, method: str) -> HeadConfig:
+    """The shape of a head."""
+    meta = settings.meta
+    return HeadConfig(
+        method=method, num_features=count_features(ground.config.width), num_domains=ground.config.num_domains,
+        width=meta.width, hidden=meta.hidden, inner_steps=meta.inner_steps, inner_lr=meta.inner_lr,
+    )  # fmt: skip
+
+
+def judged_domains(settings: Settings, ground: Ground) -> dict[str, HeldOut]:
+    """The held-out users of the target domains."""
+    return {domain: ground.held_out[domain] for domain in settings.targets if domain in ground.held_out}
+
+
+def train(
+    settings: Settings, ground: Ground, model: SequenceModel, heads: Mapping[str, nn.Module],
+    tuning: Mapping[str, HeldOut], num_epochs: Mapping[str, int],
+) -> dict[str, FittedHead]:  # fmt: skip
+    """Train the heads side by side; with tuning users each keeps its best epoch by their mean NDCG@10."""
+    candidates, asking = on_device(ground), to_asking(settings)
+
+    def validate(trained: Mapping[str, nn.Module]) -> dict[str, float]:
+        found = [judge(model, trained, users, candidates, num_kept=None, **vars(asking)) for users in tuning.values()]
+        return {name: sum(float(judged[name].ndcg_R.mean()) for judged in found) / len(found) for name in trained}
+
+    return train_heads(
+        heads, lambda epoch: batches(settings, ground, model, candidates, epoch),
+        num_epochs=num_epochs, learning_rate=settings.meta.learning_rate,
+        domain_temperature=settings.train.domain_temperature,
+        generator=torch.Generator(ground.device).manual_seed(settings.train.seed),
+        validate=validate if tuning else None,
+    )  # fmt: skip
+
+
+def batches(
+    settings: Settings, ground: Ground, model: SequenceModel, candidates: Candidates, epoch: int
+) -> Iterator[dict[int, Tasks]]:
+    """The tasks of one epoch, by source domain: each user with events of a domain is cut once."""
+    sources = [candidates.domains[name] for name in settings.sources if name in candidates.domains]
+    generator = torch.Generator(ground.device).manual_seed(settings.train.seed * 1_000_003 + epoch)
+    plan = TaskPlan(settings.meta.support_sizes, settings.meta.num_query, settings.meta.num_negatives)
+    rows = read_batches(
+        ground.files, columns=TASK_COLUMNS, batch_size=settings.meta.batch_size, seed=settings.train.seed, epoch=epoch,
+        reader_threads=settings.train.reader_threads,
+    )  # fmt: skip
+    for columns in rows:
+        moved = {name: values.to(ground.device) for name, values in columns.items()}
+        cut = {num: make_tasks(model, moved, num, candidates, plan=plan, generator=generator) for num in sources}
+        tasks = {num: of_domain for num, of_domain in cut.items() if of_domain is not None}
+        if tasks:
+            yield tasks
+
+
+def to_answers(heads: Mapping[str, nn.Module], method: str, inner_steps: int) -> dict[str, Answer]:
+    """What is compared: the model as it is, the pooled head before and after steps on the support, and the head."""
+    pooled = heads[POOLED]
+    assert isinstance(pooled, GradientHead)
+
+    def fine_tuned(tasks: Tasks) -> Tensor:
+        return pooled.after(tasks, num_steps=inner_steps)
+
+    return {IN_CONTEXT: in_context, POOLED: pooled, FINE_TUNED: fine_tuned, method: heads[method]}
+
+
+def to_pairs(method: str) -> list[tuple[str, str]]:
+    """Model and baseline of every comparison."""
+    return [
+        (method, IN_CONTEXT), (method, POOLED), (method, FINE_TUNED), (POOLED, IN_CONTEXT), (FINE_TUNED, POOLED),
+    ]  # fmt: skip
+
+
+def to_asking(settings: Settings) -> Asking:
+    """How held-out users are asked: the support is the largest that a task of training has."""
+    meta = settings.meta
+    return Asking(max(meta.support_sizes), meta.num_negatives, meta.num_ranked, settings.train.seed)
+
+
+def save(
+    settings: Settings, ground: Ground, head: nn.Module, fitted: FittedHead, platt: Mapping[str, Platt],
+    is_on: Mapping[str, bool],
+) -> None:  # fmt: skip
+    """Write the head's folder."""
+    about = AboutHead(
+        config=head_config(settings, ground, settings.meta.method),
+        id_fingerprint=ground.candidates.id_fingerprint, epochs=fitted.best_epoch, valid_ndcg=fitted.best_value,
+        platt=platt, is_on=is_on,
+        settings=asdict(settings.meta),
+    )  # fmt: skip
+    location = model_location(ground.night.run_id, ground.purpose, META, ALL_DOMAINS)
+    save_head(ground.night.lake.at(location), head, about)
+
+
+def report_rows(
+    ground: Ground, domain: str, points: Sequence[CurvePoint], *, is_on: bool, reason: str
+) -> list[dict[str, Any]]:
+    """Rows of meta_report."""
+    return [
+        {
+            c.RUN_ID: ground.night.run_id, c.DOMAIN: domain, c.MODEL: point.model, c.BASELINE: point.baseline,
+            "support": point.support, c.METRIC: point.metric, c.N: point.n, "value": point.value,
+            "baseline_value": point.baseline_value, c.DIFFERENCE: point.interval.difference,
+            c.CI_LOW: point.interval.low, c.CI_HIGH: point.interval.high, c.NUM_USERS: point.num_users,
+            "decision": "on" if is_on else "off", c.REASON: reason,
+        }
+        for point in points
+    ]  # fmt: skip
+
+
+def write_epochs(ground: Ground, fitted: Mapping[str, FittedHead]) -> int:
+    """The heads' epochs as rows of training_log."""
+    rows = [
+        row
+        for name, head in fitted.items()
+        for row in log_rows(ground, model=f"{META}.{name}", stage="meta_train", reports=head.epochs)
+    ]
+    return write_log(ground, rows)
+
+
+main = step_command("meta_train", run)
+
+if __name__ == "__main__":
+    typer.run(main)
