@@ -334,7 +334,8 @@ MODELS = Table(
 TRAINING_LOG = Table(
     "training_log", "a measure at a step of a training stage", (c.PURPOSE, c.MODEL, "stage", "step", c.METRIC),
     (
-        RUN_ID, PURPOSE, MODEL, Column("stage", "string", "pretrain, meta_train, distil, compress, or the transfer strategy"),
+        RUN_ID, PURPOSE, MODEL,
+        Column("stage", "string", "pretrain, meta_train, distil, compress, or the transfer strategy"),
         Column("epoch", "int", "from 1"), Column("step", "bigint", "optimiser steps so far"),
         Column(c.METRIC, "string", "loss, lr, valid_ndcg, sequences_per_second..."),
         Column("value", "double", "its value"),

@@ -27,6 +27,7 @@ from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.lake import model_location
 from crossrec_core.settings import Settings
+from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
 from crossrec_core.tensors.candidates import Candidates
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.feed import read_batches
@@ -36,7 +37,6 @@ from crossrec_core.tensors.meta_artifacts import AboutHead, load_head, save_head
 from crossrec_core.tensors.meta_heads import POOLED, GradientHead, HeadConfig, build_head
 from crossrec_core.tensors.meta_validation import Answer, Platt, in_context, judge
 from crossrec_core.tensors.task_features import Tasks, count_features
-from crossrec_core.tensors.tasks import TASK_COLUMNS
 from crossrec_core.tensors.validation import HeldOut
 from jobs.ground import Ground, find_purposes, read_ground
 from jobs.pretrain import ALL_DOMAINS, load_model, purposes_to_fit, refits
@@ -171,7 +171,7 @@ def batches(
     generator = torch.Generator(ground.device).manual_seed(settings.train.seed * 1_000_003 + epoch)
     plan = TaskPlan(settings.meta.support_sizes, settings.meta.num_query, settings.meta.num_negatives)
     rows = read_batches(
-        ground.files, columns=TASK_COLUMNS, batch_size=settings.meta.batch_size, seed=settings.train.seed, epoch=epoch,
+        ground.files, columns=SEQUENCE_COLUMNS, batch_size=settings.meta.batch_size, seed=settings.train.seed, epoch=epoch,
         reader_threads=settings.train.reader_threads,
     )  # fmt: skip
     for columns in rows:

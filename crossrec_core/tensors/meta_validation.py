@@ -158,8 +158,8 @@ def _shortlist(
 ) -> Tensor:
     """The in-context model's best unseen candidates, [R, M], 0 where there are fewer; by popularity for new users."""
     with torch.no_grad():
-        items, domains, actions, gaps = (users.columns[name] for name in SEQUENCE_COLUMNS)
-        queries_RD = model.last_query(items, domains, actions, gaps, users.domain_num)
+        items, domains, actions, gaps, orders = (users.columns[name] for name in SEQUENCE_COLUMNS)
+        queries_RD = model.last_query(items, domains, actions, gaps, orders, target_domain=users.domain_num)
         scores_RV = queries_RD @ model.item_vectors(nums_V).T
         is_new_R1 = (users.columns["item_nums"] == 0).all(dim=1, keepdim=True)
         scores_RV = torch.where(is_new_R1, popularity_V.clamp(min=POPULARITY_FLOOR).log(), scores_RV)

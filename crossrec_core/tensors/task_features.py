@@ -1,8 +1,8 @@
 """A frozen sequence model, rows of events and pairs in, the raw features of every pair out.
 
-R rows, L length, C pairs, D width, V candidates, F features, T tasks, K support pairs, Q query pairs. The
-model reads each row once: it is causal, so the vector at a place knows that event and those before it only, and a pair
-takes the one of the last event it may know.
+R rows, L length, C pairs, D width, V candidates, F features, T tasks, K support pairs, Q query pairs. A
+causal model reads each row once: the vector at a place knows that event and those before it only, and a pair takes the
+one of the last event it may know.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
 from crossrec_core.tensors.candidates import Candidates
-from crossrec_core.tensors.encoder import SequenceModel
+from crossrec_core.tensors.encoder import BERT, SequenceModel
 from crossrec_core.tensors.pairs import share_of
 from crossrec_core.tensors.ranker import POPULARITY_FLOOR
 from crossrec_core.tensors.tasks import Pairs
@@ -87,11 +87,30 @@ def task_features(
 
 def _states(model: SequenceModel, columns: Mapping[str, Tensor], pairs: Pairs, domain_num: int) -> Tensor:
     """The query vector after the last event each pair may know, [R, C, D]; zeros where there is none."""
-    hidden_RLD = model(*(columns[name] for name in SEQUENCE_COLUMNS))
-    queries_RLD = model.query(hidden_RLD, torch.full_like(columns["item_nums"], domain_num))
+    ask = prefix_queries if model.config.encoder == BERT else causal_queries
+    return ask(model, columns, pairs, domain_num) * (pairs.known_RC > 0).unsqueeze(2)
+
+
+def causal_queries(model: SequenceModel, columns: Mapping[str, Tensor], pairs: Pairs, domain_num: int) -> Tensor:
+    """One pass over each row. A place that is asked must name its domain, lest it see that of the event after it."""
     last_RC = (pairs.known_RC - 1).clamp(min=0)
-    picked_RCD = queries_RLD.gather(1, last_RC.unsqueeze(2).expand(-1, -1, queries_RLD.shape[2]))
-    return picked_RCD * (pairs.known_RC > 0).unsqueeze(2)
+    asks_RC = (pairs.items_RC != 0) & (pairs.known_RC > 0)
+    wanted_RL = torch.zeros_like(columns["item_nums"]).scatter_reduce(1, last_RC, asks_RC * domain_num, reduce="amax")
+    events = (columns[name] for name in SEQUENCE_COLUMNS)
+    hidden_RLD = model(*events, wanted_domains_BL=wanted_RL)
+    queries_RLD = model.query(hidden_RLD, torch.full_like(columns["item_nums"], domain_num))
+    return queries_RLD.gather(1, last_RC.unsqueeze(2).expand(-1, -1, queries_RLD.shape[2]))
+
+
+def prefix_queries(model: SequenceModel, columns: Mapping[str, Tensor], pairs: Pairs, domain_num: int) -> Tensor:
+    """One pass for each known part of each row: what an encoder needs that reads a row both ways."""
+    num_rows, length = columns["item_nums"].shape
+    rows_R1 = torch.arange(num_rows, device=pairs.known_RC.device).unsqueeze(1)
+    keys, places_RC = (rows_R1 * (length + 1) + pairs.known_RC).unique(return_inverse=True)
+    rows, known = keys // (length + 1), keys % (length + 1)
+    is_known = torch.arange(length, device=keys.device) < known.unsqueeze(1)
+    items, domains, actions, gaps, orders = (columns[name][rows] * is_known for name in SEQUENCE_COLUMNS)
+    return model.last_query(items, domains, actions, gaps, orders, target_domain=domain_num)[places_RC]
 
 
 def _is_known(columns: Mapping[str, Tensor], pairs: Pairs) -> Tensor:

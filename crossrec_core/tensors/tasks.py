@@ -20,8 +20,6 @@ from torch import Generator, Tensor
 from crossrec_core import columns as c
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, is_candidate
 
-TASK_COLUMNS = (*SEQUENCE_COLUMNS, c.EVENT_ORDERS)
-
 
 @dataclass(frozen=True)
 class Cut:

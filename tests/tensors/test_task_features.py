@@ -1,13 +1,22 @@
 from dataclasses import replace
 from math import log
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from crossrec_core import columns as c
+from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
 from crossrec_core.tensors.candidates import Candidates
-from crossrec_core.tensors.task_features import IN_CONTEXT, count_features, task_features, to_tasks
+from crossrec_core.tensors.task_features import (
+    IN_CONTEXT,
+    causal_queries,
+    count_features,
+    prefix_queries,
+    task_features,
+    to_tasks,
+)
 from crossrec_core.tensors.tasks import Pairs, draw_cuts, draw_task_negatives, keep_rows_of, query_pairs, support_pairs
 from tests.tensors.worlds import random_columns, tiny_model
 
@@ -37,8 +46,28 @@ def pairs_of(items: list[int], known: list[int]) -> Pairs:
     return Pairs(torch.tensor([items]), torch.zeros(size), torch.ones(size), torch.tensor([known]))
 
 
-def test_nothing_from_the_query_on_changes_what_is_said_about_its_candidates_or_the_support() -> None:
-    rows, model = make_rows(), tiny_model(text_dimensions=6, text_vectors_IK=text_vectors())
+def adapted_model(**changes: object):
+    """Adapters start at zero: here they say something."""
+    model, generator = tiny_model(**changes), torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.1 * torch.randn(value.shape, generator=generator))
+    return model.requires_grad_(False)
+
+
+def test_one_pass_over_a_row_says_what_a_pass_over_each_known_part_does() -> None:
+    rows, model = make_rows(), adapted_model(adapter_rank=2)
+    pairs = Pairs(torch.ones(len(rows["item_nums"]), 1).long(), *[torch.ones(1)] * 2, torch.tensor([[3]]))
+    pairs = replace(pairs, known_RC=torch.full_like(pairs.items_RC, 3))
+    found_RCD, expected_RCD = (ask(model, rows, pairs, 1) for ask in (causal_queries, prefix_queries))
+    known_R = (rows["item_nums"] != 0).sum(dim=1) >= 3
+    torch.testing.assert_close(found_RCD[known_R], expected_RCD[known_R], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ["gpt", "bert"])
+def test_nothing_from_the_query_on_changes_what_is_said_about_its_candidates_or_the_support(encoder: str) -> None:
+    text = {"text_dimensions": 6, "text_vectors_IK": text_vectors()}
+    rows, model = make_rows(), adapted_model(encoder=encoder, adapter_rank=2, **text)
     generator = torch.Generator().manual_seed(0)
     cut = draw_cuts(rows, 1, support_sizes=(0, 1, 2, 3), num_query=2, generator=generator)
     nums_V, popularity_V = CANDIDATES.items[1], CANDIDATES.popularity[1]
@@ -78,9 +107,9 @@ def test_features_are_written_out() -> None:
         torch.tensor([[1, 2, 1, 1, 0, 0, 0, 0]]),
     )
     found_F = task_features(model, row, pairs_of([7], [3]), 1, CANDIDATES)[0, 0]
-    seen = [row[name][:, :3] for name in ("item_nums", "domain_nums", "action_nums", "gap_buckets")]
+    seen = [row[name][:, :3] for name in SEQUENCE_COLUMNS]
     with torch.no_grad():
-        query_D, vector_D = model.last_query(*seen, 1)[0], model.item_vectors(torch.tensor([7]))[0]
+        query_D, vector_D = model.last_query(*seen, target_domain=1)[0], model.item_vectors(torch.tensor([7]))[0]
         cosines = F.cosine_similarity(model.item_vectors(torch.tensor([4, 12, 5])), vector_D.unsqueeze(0))
     text = model.items.text_vectors_IK.float()
     likeness = F.cosine_similarity(text[[4, 12, 5]], text[[7]])

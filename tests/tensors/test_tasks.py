@@ -4,7 +4,6 @@ from torch import Tensor
 from crossrec_core import columns as c
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
 from crossrec_core.tensors.tasks import (
-    TASK_COLUMNS,
     Cut,
     crop,
     cut_at_end,
@@ -27,7 +26,7 @@ def make_columns(num_rows: int = 400, *, seed: int = 0, num_times: int = 30) -> 
     domains = torch.randint(1, 3, (num_rows, L), generator=generator)
     items = torch.randint(1, 11, (num_rows, L), generator=generator) + 10 * (domains - 1)
     orders = torch.randint(1, num_times + 1, (num_rows, L), generator=generator).sort(dim=1).values
-    values = dict(zip(TASK_COLUMNS, (items, domains, domains, domains, orders), strict=True))
+    values = dict(zip(SEQUENCE_COLUMNS, (items, domains, domains, domains, orders), strict=True))
     return {name: value * is_event for name, value in values.items()}
 
 
@@ -76,7 +75,7 @@ def test_every_size_is_drawn_and_the_largest_stands_for_longer_histories() -> No
 
 def test_a_short_row_is_cut_before_its_last_event() -> None:
     events = torch.tensor([[4, 5, 6, 0]])
-    columns = dict(zip(TASK_COLUMNS, (events, (events > 0).long(), events, events, events), strict=True))
+    columns = dict(zip(SEQUENCE_COLUMNS, (events, (events > 0).long(), events, events, events), strict=True))
     cut = draw(columns, (8,))
     assert cut.support_RK[cut.has_support_RK].tolist() == [0, 1]
     assert cut.query_RQ[cut.has_query_RQ].tolist() == [2]
@@ -84,7 +83,7 @@ def test_a_short_row_is_cut_before_its_last_event() -> None:
 
 def test_rows_without_a_later_event_of_the_domain_are_dropped_and_shared_padding_is_cut() -> None:
     domains = torch.tensor([[1, 2, 0, 0], [2, 1, 0, 0], [2, 2, 2, 0]])
-    columns = dict.fromkeys(TASK_COLUMNS, domains)
+    columns = dict.fromkeys(SEQUENCE_COLUMNS, domains)
     assert keep_rows_of(columns, 1)["domain_nums"].tolist() == [[2, 1, 0, 0]]
     assert crop(keep_rows_of(columns, 1))["domain_nums"].tolist() == [[2, 1]]
 
@@ -122,7 +121,7 @@ def test_support_events_are_seen_from_before_them_and_the_query_from_before_its_
 
 def test_negatives_that_the_user_has_do_not_count_and_the_support_does_not_know_the_future() -> None:
     events = torch.tensor([[4, 5, 6, 7]])
-    columns = dict(zip(TASK_COLUMNS, (events, torch.ones_like(events), events, events, events), strict=True))
+    columns = dict(zip(SEQUENCE_COLUMNS, (events, torch.ones_like(events), events, events, events), strict=True))
     cut = cut_at_end({name: values[:, :2] for name, values in columns.items()}, 1, num_support=2)
     negatives_RSN = torch.tensor([[[4, 6], [7, 5]]])
     nums_V = torch.arange(1, 11)
@@ -135,7 +134,7 @@ def test_negatives_that_the_user_has_do_not_count_and_the_support_does_not_know_
 
 def test_an_item_that_is_no_candidate_does_not_count() -> None:
     events = torch.tensor([[4, 5]])
-    columns = dict(zip(TASK_COLUMNS, (events, torch.ones_like(events), events, events, events), strict=True))
+    columns = dict(zip(SEQUENCE_COLUMNS, (events, torch.ones_like(events), events, events, events), strict=True))
     support = support_pairs(columns, cut_at_end(columns, 1, num_support=2), torch.ones(1, 2, 1).long(), events[0, 1:])
     assert support.mask_RC.view(2, 2)[:, 0].tolist() == [0, 1]
 
