@@ -171,8 +171,8 @@ def batches(
     generator = torch.Generator(ground.device).manual_seed(settings.train.seed * 1_000_003 + epoch)
     plan = TaskPlan(settings.meta.support_sizes, settings.meta.num_query, settings.meta.num_negatives)
     rows = read_batches(
-        ground.files, columns=SEQUENCE_COLUMNS, batch_size=settings.meta.batch_size, seed=settings.train.seed, epoch=epoch,
-        reader_threads=settings.train.reader_threads,
+        ground.files, columns=SEQUENCE_COLUMNS, batch_size=settings.meta.batch_size, seed=settings.train.seed,
+        epoch=epoch, reader_threads=settings.train.reader_threads,
     )  # fmt: skip
     for columns in rows:
         moved = {name: values.to(ground.device) for name, values in columns.items()}
