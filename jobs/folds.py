@@ -142,7 +142,7 @@ def _candidates_of(settings: Settings, ground: Ground, counts_DI: Tensor) -> Can
         if len(nums_V):
             domains[name], items[number] = number, nums_V
             popularity[number] = (count_V / count_V.sum().clamp(min=1)).float()
-            trends[number] = popularity[number].unsqueeze(0)
+            trends[number] = popularity[number].expand(len(ground.candidates.trends[number]), -1)
     return Candidates(items, popularity, trends, domains, ground.candidates.id_fingerprint)
 
 
@@ -179,7 +179,7 @@ def _last_orders(ground: Ground) -> Tensor:
 
 def _read_rows(ground: Ground) -> Iterator[dict[str, Tensor]]:
     """The training sequences, a few thousand rows at a time, in the order of their files."""
-    names = (*SEQUENCE_COLUMNS, c.EVENT_ORDERS, c.USER_NUM)
+    names = (*SEQUENCE_COLUMNS, c.USER_NUM)
     return read_batches(ground.files, columns=names, batch_size=ROWS_AT_ONCE, seed=0, epoch=0, shuffle=False)
 
 
