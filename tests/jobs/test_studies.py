@@ -109,7 +109,9 @@ def test_a_study_goes_on_after_a_kill_with_the_next_trial_number(tmp_path):
 
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path):
     (tmp_path / "parent.py").write_text(ORPHAN)
-    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], stdout=subprocess.PIPE, text=True)
+    # A script finds the modules beside itself, and those of the repository by name only
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], stdout=subprocess.PIPE, text=True, env=env)
     worker = int(parent.stdout.readline())
     assert is_running(worker)
     parent.kill()
