@@ -1,0 +1,170 @@
+"""The order of a suite's nights, what is run again after a kill, and what comes of them; steps are recorded ones."""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from benchmarks import quality
+from benchmarks.quality_suites import nights
+from benchmarks.quality_suites.nights import Places, run_part
+from benchmarks.quality_suites.suite import Comparison, Suite, read_suite
+from crossrec_core import tables as t
+from crossrec_core.delta import write_rows
+from crossrec_core.errors import InputError
+
+NAMES = ("clean", "fit_baselines", "finetune", "blend", "score", "evaluate", "serve")
+SUITE = """
+title = "made up"
+protocol = "none"
+data = ["a.csv"]
+cuts = ["2024-03-01", "2024-02-01"]
+seeds = [1, 2]
+metrics = ["ndcg@10"]
+[[comparisons]]
+model = "crossrec"
+[settings.domains.a]
+path = "{data}/a.csv"
+"""
+
+
+class StoppedError(Exception):
+    """A step that did not come to its end."""
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+    """Replace the steps by ones that note (step, cut, seed), and Spark by nothing; evaluate writes what it writes."""
+    noted: list[tuple[str, str, int]] = []
+
+    def step(name):
+        def run(settings, night, spark):
+            noted.append((name, settings.split.cut, settings.train.seed))
+            return write_measures(settings, night) if name == "evaluate" else {}
+
+        return run
+
+    monkeypatch.setattr(nights, "STEPS", {name: step(name) for name in NAMES})
+    monkeypatch.setattr(nights, "spark_session", lambda settings: nullcontext())
+    return noted
+
+
+def write_measures(settings, night) -> dict[str, int]:
+    """Twenty users: crossrec's measure is a tenth of the seed above markov's; another purpose must not be read."""
+    run = {"run_id": night.run_id, "domain": "a"}
+    levels = {"markov": 0.1, "crossrec": 0.1 + settings.train.seed / 10}
+    rows = [
+        {**run, "purpose": purpose, "model": model, "user_id": f"u{user}", "segment": segment, "metric": metric, "n": 10,
+         "value": level if purpose == "backtest" else 9.0}
+        for purpose in ("validate", "backtest") for model, level in levels.items() for user in range(20)
+        for segment in ("warm", "known_items", "head_items") for metric in ("ndcg", "hr")
+    ]  # fmt: skip
+    pair = {
+        "model": "crossrec",
+        "baseline": "markov",
+        "segment": "all",
+        "metric": "ndcg",
+        "n": 10,
+        "purpose": "validate",
+    }
+    numbers = dict.fromkeys(("value", "baseline_value", "difference", "ci_low", "ci_high"), 0.0)
+    report = {**run, **pair, **numbers, "num_users": 20, "decision": "crossrec", "reason": "made up"}
+    write_rows(night.lake, t.TRANSFER_REPORT, [report], replace={"run_id": night.run_id})
+    return {"user_metrics": write_rows(night.lake, t.USER_METRICS, rows, replace={"run_id": night.run_id})}
+
+
+def write_suite(folder: Path) -> Path:
+    (folder / "made.toml").write_text(SUITE, encoding="utf-8")
+    (folder / "a.csv").write_text("raw\n", encoding="utf-8")
+    return folder / "made.toml"
+
+
+def run(folder: Path, file: Path, **options) -> list[dict]:
+    given = {"seeds": 0, "cuts": 0, "samples": 200, "keep_lakes": False, "set_": [], "traceback": True}
+    quality.main(
+        str(file), data=folder, out=folder / "out", work=folder / "work", page=folder / "page.md", **given | options
+    )
+    return json.loads((folder / "out/made.json").read_text(encoding="utf-8"))
+
+
+def test_shared_steps_run_once_per_cut_and_the_others_once_per_seed(tmp_path, ran):
+    rows = run(tmp_path, write_suite(tmp_path))
+    per_cut = [("clean", 1), ("fit_baselines", 1)]
+    per_seed = [(name, seed) for seed in (1, 2) for name in ("finetune", "blend", "score", "evaluate")]
+    expected = [(name, cut, seed) for cut in ("2024-02-01", "2024-03-01") for name, seed in per_cut + per_seed]
+    assert ran == expected
+    value = {row["model"]: row for row in rows}
+    assert {model: row["value"] for model, row in value.items()} == pytest.approx(
+        {"markov": 0.1, "crossrec": 0.25, "served": 0.25}
+    )
+    assert (value["crossrec"]["num_users"], value["crossrec"]["seeds"]) == (20, 2)
+    about = json.loads((tmp_path / "out/made.about.json").read_text(encoding="utf-8"))
+    assert about["comparisons"][0]["difference"] == pytest.approx(0.15)
+    assert {row["seed"]: row["value"] for row in about["value_by_seed"] if row["model"] == "crossrec"} == {
+        1: pytest.approx(0.2), 2: pytest.approx(0.3),
+    }  # fmt: skip
+    assert [night["guard"] for night in about["nights"]] == [{"a": "crossrec"}] * 4
+    assert "| crossrec | **0.2500**" in (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert not any((tmp_path / "work/made/lakes").iterdir())
+
+
+def test_a_finished_suite_is_measured_again_without_a_step(tmp_path, ran):
+    file = write_suite(tmp_path)
+    first = run(tmp_path, file)
+    ran.clear()
+    assert run(tmp_path, file) == first
+    assert ran == []
+    run(tmp_path, file, cuts=1, seeds=1, set_=["model.width=32"])
+    assert {(cut, seed) for _, cut, seed in ran} == {("2024-02-01", 1)}
+    about = json.loads((tmp_path / "out/made.about.json").read_text(encoding="utf-8"))
+    assert about["command"].endswith("--seeds 1 --cuts 1 --set model.width=32")
+
+
+def test_a_killed_suite_goes_on_with_the_seed_it_was_at(tmp_path, ran, monkeypatch):
+    file = write_suite(tmp_path)
+    whole = dict(nights.STEPS)
+
+    def stop(settings, night, spark):
+        raise StoppedError
+
+    def stop_in_second(settings, night, spark):
+        return (stop if settings.train.seed == 2 else whole["score"])(settings, night, spark)
+
+    monkeypatch.setattr(nights, "STEPS", {**whole, "score": stop_in_second})
+    with pytest.raises(StoppedError):
+        run(tmp_path, file, cuts=1)
+    monkeypatch.setattr(nights, "STEPS", whole)
+    ran.clear()
+    run(tmp_path, file, cuts=1)
+    assert [(name, seed) for name, _, seed in ran] == [(name, 2) for name in ("finetune", "blend", "score", "evaluate")]
+
+
+def test_sampled_suites_make_no_lists(tmp_path, ran, monkeypatch):
+    from tests.benchmarks.made_values import make_values
+
+    asked = {}
+
+    def ranks(settings, night, spark, **options):
+        asked.update(options)
+        return make_values(("crossrec", "a", "u", "warm", 0.5)).drop(columns=["table", "cut", "seed"])
+
+    monkeypatch.setattr(nights, "sampled_user_metrics", ranks)
+    suite = Suite(
+        name="made", title="made up", protocol="none", sampled_negatives=999, metrics=["ndcg@10"], seeds=[1],
+        comparisons=[Comparison(model="crossrec")], settings=read_suite(write_suite(tmp_path)).settings,
+    )  # fmt: skip
+    run_part(
+        suite, suite.parts[0], "", seeds=[1], places=Places(tmp_path, tmp_path / "work"), overrides={}, keep_lake=True
+    )
+    assert [name for name, *_ in ran] == ["clean", "fit_baselines", "finetune", "blend"]
+    assert asked == {"num_negatives": 999, "seed": nights.SAMPLE_SEED, "measures": [("ndcg", 10)]}
+    assert (tmp_path / "work/made/lakes/main-whole").is_dir()
+
+
+def test_a_missing_raw_file_is_named(tmp_path, ran):
+    file = write_suite(tmp_path)
+    (tmp_path / "a.csv").unlink()
+    with pytest.raises(InputError, match=r"a\.csv: no such file"):
+        run(tmp_path, file)
+    assert ran == []
