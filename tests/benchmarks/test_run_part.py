@@ -55,8 +55,8 @@ def write_measures(settings, night) -> dict[str, int]:
     run = {"run_id": night.run_id, "domain": "a"}
     levels = {"markov": 0.1, "crossrec": 0.1 + settings.train.seed / 10}
     rows = [
-        {**run, "purpose": purpose, "model": model, "user_id": f"u{user}", "segment": segment, "metric": metric, "n": 10,
-         "value": level if purpose == "backtest" else 9.0}
+        {**run, "purpose": purpose, "model": model, "user_id": f"u{user}", "segment": segment, "metric": metric,
+         "n": 10, "value": level if purpose == "backtest" else 9.0}
         for purpose in ("validate", "backtest") for model, level in levels.items() for user in range(20)
         for segment in ("warm", "known_items", "head_items") for metric in ("ndcg", "hr")
     ]  # fmt: skip
