@@ -128,16 +128,30 @@ def read_values(finished: Sequence[Finished], suite: Suite) -> pd.DataFrame:
     return whole[pd.MultiIndex.from_frame(whole[[c.METRIC, c.N]]).isin(wanted)].reset_index(drop=True)
 
 
-def read_decisions(night: Night) -> dict[str, str]:
-    """The model that the guard chose for each target domain."""
-    report = read_arrow(night.lake, t.TRANSFER_REPORT, where={c.RUN_ID: night.run_id}, columns=[c.DOMAIN, "decision"])
-    return {row[c.DOMAIN]: row["decision"] for row in report.to_pylist()}
+def read_decisions(night: Night) -> dict[str, dict[str, str]]:
+    """The model that the guard chose, by target domain and segment of users."""
+    columns = [c.DOMAIN, c.SEGMENT, "decision"]
+    report = read_arrow(night.lake, t.TRANSFER_REPORT, where={c.RUN_ID: night.run_id}, columns=columns)
+    decisions: dict[str, dict[str, str]] = {}
+    for row in report.to_pylist():
+        if row[c.SEGMENT] in (c.ALL, *OWN_SEGMENTS):
+            decisions.setdefault(row[c.DOMAIN], {})[row[c.SEGMENT]] = row["decision"]
+    return decisions
 
 
-def with_served(values: pd.DataFrame, decisions: dict[str, str]) -> pd.DataFrame:
-    """Add the rows of the model that the guard chose for a domain once more, as the model ``served``."""
-    chosen = values[values[c.MODEL] == values[c.DOMAIN].map(decisions)]
-    return pd.concat([values, chosen.assign(model=SERVED)], ignore_index=True)
+def with_served(values: pd.DataFrame, decisions: dict[str, dict[str, str]]) -> pd.DataFrame:
+    """Add, as the model ``served``, each user's rows of the model that the guard chose for users of their segment.
+
+    A segment without a decision has its domain's.
+    """
+    users = values.loc[values[c.SEGMENT].isin(OWN_SEGMENTS), [c.DOMAIN, c.USER_ID, c.SEGMENT]].drop_duplicates()
+    chosen = [
+        decisions.get(domain, {}).get(segment, decisions.get(domain, {}).get(c.ALL))
+        for domain, segment in zip(users[c.DOMAIN], users[c.SEGMENT], strict=True)
+    ]
+    by_user = users.assign(**{c.MODEL: chosen})[[c.DOMAIN, c.USER_ID, c.MODEL]]
+    served = values.merge(by_user, on=[c.DOMAIN, c.USER_ID, c.MODEL], how="inner").assign(**{c.MODEL: SERVED})
+    return pd.concat([values, served], ignore_index=True)
 
 
 def night_name(part: Part, cut: str) -> str:
@@ -194,7 +208,7 @@ def _run(step: str, settings: Settings, night: Night, spark: SparkSession) -> No
 def _run_seed(
     suite: Suite, part: Part, cut: str, seed: int, settings: Settings, night: Night, spark: SparkSession, places: Places
 ) -> None:  # fmt: skip
-    sampled, decisions = suite.sampled_negatives, dict[str, str]()
+    sampled, decisions = suite.sampled_negatives, dict[str, dict[str, str]]()
     skipped = (*SHARED_STEPS, *LATER_STEPS, *(LIST_STEPS if sampled else ()))
     for step in (step for step in STEPS if step not in skipped):
         _run(step, settings, night, spark)

@@ -34,12 +34,17 @@ def finished(folder: Path, part: Part, values: pd.DataFrame, *, seed: int = 1) -
     return Finished(part, "", seed, file, {})
 
 
-def test_the_model_that_the_guard_chose_is_there_twice():
-    values = make_values(("m", "a", "u", "warm", 0.1), ("k", "a", "u", "warm", 0.2), ("m", "b", "u", "warm", 0.3))
-    served = with_served(values, {"a": "k", "b": "m"})
-    assert served[served["model"] == "served"]["value"].tolist() == [0.2, 0.3]
-    assert len(served) == 5
-    assert len(with_served(values, {})) == 3
+def test_each_user_is_served_by_the_model_that_the_guard_chose_for_their_segment():
+    values = make_values(
+        ("m", "a", "u", "warm", 0.1), ("k", "a", "u", "warm", 0.2), ("m", "a", "u", "known_items", 0.3),
+        ("k", "a", "u", "known_items", 0.4), ("m", "a", "v", "cold_in_domain", 0.5),
+        ("k", "a", "v", "cold_in_domain", 0.6), ("m", "b", "u", "warm", 0.7),
+    )  # fmt: skip
+    found = with_served(values, {"a": {"all": "m", "warm": "k"}, "b": {"all": "m"}})
+    served = found[found["model"] == "served"]
+    assert sorted(served["value"]) == [0.2, 0.4, 0.5, 0.7]
+    assert len(found) == len(values) + 4
+    assert len(with_served(values, {})) == len(values)
 
 
 def test_a_part_gives_the_models_it_keeps_under_their_new_names(tmp_path):

@@ -69,9 +69,8 @@ def test_a_suite_runs_from_raw_files_to_its_page_and_not_twice(tmp_path):
     per_seed = {row["seed"]: row["value"] for row in about["value_by_seed"]
                 if (row["model"], row["domain"]) == ("transferred", "films")}  # fmt: skip
     assert sum(per_seed.values()) / 2 == pytest.approx(value["transferred", "films", "all", "ndcg"]["value"])
-    guard = about["nights"][0]["guard"]
-    chosen = (value[guard["films"], "films", "all", "ndcg"], value["served", "films", "all", "ndcg"])
-    assert len({night["guard"]["films"] for night in about["nights"]}) > 1 or chosen[0]["value"] == chosen[1]["value"]
+    assert ("served", "films", "all", "ndcg") in value
+    assert all(night["guard"]["films"]["all"] for night in about["nights"])
     compared = {(row["baseline"], row["segment"]) for row in about["comparisons"] if row["domain"] == "films"}
     assert ("target_only", "known_items_cold_in_domain") in compared
     assert "| transferred |" in (tmp_path / "page.md").read_text(encoding="utf-8")

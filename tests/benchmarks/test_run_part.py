@@ -104,7 +104,7 @@ def test_shared_steps_run_once_per_cut_and_the_others_once_per_seed(tmp_path, ra
     assert {row["seed"]: row["value"] for row in about["value_by_seed"] if row["model"] == "crossrec"} == {
         1: pytest.approx(0.2), 2: pytest.approx(0.3),
     }  # fmt: skip
-    assert [night["guard"] for night in about["nights"]] == [{"a": "crossrec"}] * 4
+    assert [night["guard"] for night in about["nights"]] == [{"a": {"all": "crossrec"}}] * 4
     assert "| crossrec | **0.2500**" in (tmp_path / "page.md").read_text(encoding="utf-8")
     assert not any((tmp_path / "work/made/lakes").iterdir())
 
