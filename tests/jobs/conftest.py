@@ -25,7 +25,7 @@ SMALL = {
         "finetune": {"max_epochs": 4, "patience": 4, "batch_size": 8, "learning_rate": 3e-3},
         "target_only": {"max_epochs": 4, "patience": 4, "batch_size": 8, "learning_rate": 1e-2},
     },
-    "meta": {"max_epochs": 1},
+    "meta": {"method": "bayes", "max_epochs": 1},
     "baselines": {"half_life_days": [30.0], "history_decay": [0.8], "popularity_share": [0.0], "als_iterations": 2},
     "blend": {"half_lives_days": [7.0, 30.0], "pool": 10, "min_users": 5},
     "spark": {"shuffle_partitions": 2},
