@@ -15,7 +15,8 @@ def full_softmax(
     queries_PD: Tensor, vectors_VD: Tensor, places_P: Tensor, *, temperature: float = 1.0, smoothing: float = 0.0
 ) -> Tensor:
     """Mean cross-entropy of the target against all candidates; ``places_P`` are the targets' positions among them."""
-    return F.cross_entropy(queries_PD @ vectors_VD.T / temperature, places_P, label_smoothing=smoothing)
+    # The queries are divided, not the logits: V / D times fewer numbers
+    return F.cross_entropy(queries_PD / temperature @ vectors_VD.T, places_P, label_smoothing=smoothing)
 
 
 def sampled_softmax(
@@ -29,17 +30,20 @@ def sampled_softmax(
     2023 ("Turning Dross into Gold Loss"), and equals the full softmax when the negatives are all candidates. Smoothing
     spreads over the target and the negatives that are not masked.
     """
+    queries_PD = queries_PD / temperature
     positive_P1 = (queries_PD * targets_PD).sum(dim=-1, keepdim=True)
     negative_PK = queries_PD @ negatives_KD.T
     hits_PK = target_nums_P.unsqueeze(1) == negative_nums_K
-    logits_PK1 = torch.cat((positive_P1.to(negative_PK.dtype), negative_PK), dim=1) / temperature
+    negative_PK = negative_PK.masked_fill(hits_PK, -torch.inf)
+    logits_PK1 = torch.cat((positive_P1.to(negative_PK.dtype), negative_PK), dim=1).float()
+    loss = F.cross_entropy(logits_PK1, torch.zeros_like(target_nums_P))
+    if not smoothing:
+        return loss
+    # Masked costs are infinite: they are left out, not multiplied by zero
     masked_PK1 = F.pad(hits_PK, (1, 0))
-    costs_PK1 = -logits_PK1.masked_fill(masked_PK1, -torch.inf).float().log_softmax(dim=1)
-    loss_P = costs_PK1[:, 0]
-    if smoothing:  # masked costs are infinite: they are left out, not multiplied by zero
-        spread_P = costs_PK1.masked_fill(masked_PK1, 0.0).sum(dim=1) / (~masked_PK1).sum(dim=1)
-        loss_P = (1 - smoothing) * loss_P + smoothing * spread_P
-    return loss_P.mean()
+    costs_PK1 = -logits_PK1.log_softmax(dim=1).masked_fill(masked_PK1, 0.0)
+    spread_P = costs_PK1.sum(dim=1) / (~masked_PK1).sum(dim=1)
+    return (1 - smoothing) * loss + smoothing * spread_P.mean()
 
 
 def mix_domains(losses: Mapping[int, Tensor], counts: Mapping[int, int], *, temperature: float) -> Tensor:
