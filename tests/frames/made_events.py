@@ -9,6 +9,7 @@ from crossrec_core import columns as c
 
 SCHEMA = "user_num bigint, domain string, item_num bigint, event_order bigint, split string"
 SECOND_US = 1_000_000
+HALF_LIVES = {"half_life_days": 30.0, "trend_half_lives_days": [7.0]}
 
 
 def make_events(

@@ -5,7 +5,7 @@ from crossrec_core.frames.popularity import to_popularity
 from crossrec_core.frames.sequences import to_histories
 from crossrec_core.frames.splits import to_known_events
 from crossrec_core.frames.truth import to_truth
-from tests.frames.made_events import make_events, rows_of
+from tests.frames.made_events import HALF_LIVES, make_events, rows_of
 
 pytestmark = pytest.mark.spark
 PAIR = ("purpose", "domain", "user_num", "item_num")
@@ -18,7 +18,7 @@ def world(spark, *, num_files=1):
     test = [(user, "a", 1 + (user * 11 + k * 5) % 40, 100 + k, "test") for user in range(1, 31) for k in range(2)]
     events = make_events(spark, [*train, *test, (99, "a", 1, 101, "test")], num_files=num_files)
     known = to_known_events(events, ["backtest"])
-    histories, popularity = to_histories(known), to_popularity(known, head_share=0.5)
+    histories, popularity = to_histories(known), to_popularity(known, head_share=0.5, **HALF_LIVES)
     truth = to_truth(events, histories, popularity, targets=["a"], new_items_only=["a"])
     return truth, histories, popularity
 

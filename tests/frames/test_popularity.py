@@ -2,12 +2,11 @@ import pytest
 
 from crossrec_core.frames.popularity import to_popularity, with_listed_items
 from crossrec_core.frames.splits import to_known_events
-from tests.frames.made_events import make_events, rows_of
+from tests.frames.made_events import HALF_LIVES, make_events, rows_of
 
 pytestmark = pytest.mark.spark
 COUNTS = ("item_num", "num_events", "num_users", "weight", "is_head")
 DAY_S = 86_400
-HALF_LIVES = {"half_life_days": 30.0, "trend_half_lives_days": [7.0]}
 
 
 def popularity_of(spark, counts, *, head_share=0.5):

@@ -4,7 +4,7 @@ from crossrec_core.frames.popularity import to_popularity
 from crossrec_core.frames.sequences import to_histories
 from crossrec_core.frames.splits import to_known_events
 from crossrec_core.frames.truth import to_truth, with_outside_ids
-from tests.frames.made_events import make_events, rows_of
+from tests.frames.made_events import HALF_LIVES, make_events, rows_of
 
 pytestmark = pytest.mark.spark
 
@@ -19,7 +19,7 @@ EVENTS = [
 def truth_of(spark, *, targets=("a",), new_items_only=("a",)):
     events = make_events(spark, EVENTS)
     known = to_known_events(events, ["validate", "backtest"])
-    popularity = to_popularity(known, head_share=0.5)
+    popularity = to_popularity(known, head_share=0.5, **HALF_LIVES)
     return to_truth(events, to_histories(known), popularity, targets=targets, new_items_only=new_items_only)
 
 
