@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import QUICK_ON_FEW_ROWS
 from tests.jobs.conftest import write_small
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 600
+LIMIT_S = 900
 SUITE = """
 title = "the parity world"
 protocol = "its own cut"
@@ -36,10 +37,11 @@ models = ["popularity", "markov"]
 
 
 def run_suite(folder: Path, options: list[str]) -> str:
+    quick = ", ".join(f'"{name}" = "{value}"' for name, value in QUICK_ON_FEW_ROWS.items())
     command = [
         sys.executable, "benchmarks/quality.py", "--suite", str(folder / "parity.toml"), "--data", str(folder),
         "--out", str(folder / "out"), "--work", str(folder / "work"), "--page", str(folder / "page.md"),
-        "--samples", "500", *options,
+        "--samples", "500", f"--set=spark.options={{{quick}}}", *options,
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
