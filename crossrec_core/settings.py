@@ -261,7 +261,7 @@ class BlendSettings:
     models: list[str] = setting("Models blended into crossrec; those that were not fitted are left out; [] is off.")
     half_lives_days: list[float] = setting("Half-lives of the popularities blended in (events for order-only logs).")
     pool: int = setting("Best candidates of each source that the blend is fitted on.", low=10)
-    l2: float = setting("Penalty that keeps the weights alike for all users.", low=0)
+    l2: float = setting("Penalty on the weights: what keeps them small, and alike for all users.", low=0)
     min_users: int = setting("Validation users with a hit in the pool that a blend needs.", low=1)
 
 

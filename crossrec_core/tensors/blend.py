@@ -30,6 +30,8 @@ class Blend:
     scale_J: Tensor
     mean_F: Tensor
     scale_F: Tensor
+    low_F: Tensor  # the range of the standardised features: beyond it nothing was learnt
+    high_F: Tensor
 
 
 def user_features(users: UserBatch, mass_B: Tensor, *, domain_num: int) -> Tensor:
@@ -56,9 +58,10 @@ def user_features(users: UserBatch, mass_B: Tensor, *, domain_num: int) -> Tenso
 def user_weights(blend: Blend, features_BF: Tensor) -> Tensor:
     """The weight of each phi for each user, float32 [B, J], scaled so that it multiplies phi as it comes.
 
-    What is left out, the mean of phi, moves all of a user's candidates alike.
+    A user beyond the range of those that taught is taken for one at its end. What is left out, the mean of phi, moves
+    all of a user's candidates alike.
     """
-    x_BF = (features_BF - blend.mean_F) / blend.scale_F
+    x_BF = ((features_BF - blend.mean_F) / blend.scale_F).clamp(blend.low_F, blend.high_F)
     return (x_BF @ blend.weights_JF.T / blend.scale_J).float()
 
 
@@ -66,7 +69,9 @@ def fit_blend(phi_RMJ: Tensor, is_valid_RM: Tensor, is_truth_RM: Tensor, feature
     """Fit W by the listwise cross-entropy of the truth within each user's pool (ListNet, Cao et al. 2007).
 
     Only users with a truth item in their pool teach; each counts alike. ``l2`` is the penalty l2/2 |W|^2 beside the
-    summed loss, intercepts apart: with few users the weights are the same for all. Deterministic.
+    summed loss, a tenth of it for intercepts: with few users the weights are small and the same for all. It matters:
+    popularities of several half-lives tell items apart, and large weights of opposite signs would learn which items
+    this window bought. Deterministic.
 
     Args:
         phi_RMJ: float32, 0 where ``is_valid_RM`` is false (padding of a pool).
@@ -77,13 +82,14 @@ def fit_blend(phi_RMJ: Tensor, is_valid_RM: Tensor, is_truth_RM: Tensor, feature
     mean_J, scale_J = _moments(phi_RMJ[is_valid_RM].double())
     mean_F, scale_F = _moments(features_RF)
     mean_F[-1] = 0
-    phi_RMJ = ((phi_RMJ[taught_R] - mean_J) / scale_J).float()
-    x_RF = ((features_RF - mean_F) / scale_F)[taught_R].float()
+    phi_RMJ = (phi_RMJ[taught_R] - mean_J) / scale_J
+    all_x_RF = (features_RF - mean_F) / scale_F
+    x_RF = all_x_RF[taught_R]
     absent_RM = ~is_valid_RM[taught_R]
     share_RM = is_truth_RM[taught_R] / is_truth_RM[taught_R].sum(dim=1, keepdim=True)
-    penalty_F = torch.full((len(mean_F),), l2)
-    penalty_F[-1] = 1e-2
-    weights_JF = torch.zeros(len(mean_J), len(mean_F), requires_grad=True)
+    penalty_F = torch.full_like(mean_F, l2)
+    penalty_F[-1] = l2 / 10
+    weights_JF = torch.zeros(len(mean_J), len(mean_F), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([weights_JF], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
@@ -94,7 +100,8 @@ def fit_blend(phi_RMJ: Tensor, is_valid_RM: Tensor, is_truth_RM: Tensor, feature
         return value
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return Blend(weights_JF.detach().double(), mean_J, scale_J, mean_F, scale_F)
+    low_F, high_F = all_x_RF.amin(dim=0), all_x_RF.amax(dim=0)
+    return Blend(weights_JF.detach(), mean_J, scale_J, mean_F, scale_F, low_F, high_F)
 
 
 def _moments(values: Tensor) -> tuple[Tensor, Tensor]:

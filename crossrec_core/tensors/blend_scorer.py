@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from crossrec_core.tensors.blend import Blend, user_weights
-from crossrec_core.tensors.block_scores import FILL_TOP, BlockScorer, BlockScores, DomainCandidates, pad_rows
+from crossrec_core.tensors.block_scores import FILL_TOP, BlockScorer, BlockScores, DomainCandidates, pad_rows, with_fill
 from crossrec_core.tensors.folders import read_tensors
 from crossrec_core.tensors.ranker import Ranker, probability
 from crossrec_core.tensors.sources import Evidence, Source, gather_evidence, trend_phi
@@ -34,7 +34,7 @@ class Pool:
 def blend_scorer(
     sources: Sequence[Source], blend: Blend, ranker: Ranker | None, candidates: DomainCandidates
 ) -> BlockScorer:
-    """The scorer of a blend: any real number, higher is better; every candidate has one."""
+    """The scorer of a blend: any real number, higher is better. Users about whom no model knows anything are filled."""
     num_models, trend_phi_JV = len(sources), trend_phi(candidates.trends_HV)
 
     def score(users: UserBatch) -> BlockScores:
@@ -46,10 +46,11 @@ def blend_scorer(
             scores_BV = (padded_BJ @ trend_phi_JV[:, lo:hi])[: len(weights_BJ)]
             for k in range(num_models):
                 scores_BV.addcmul_(evidence.model_block(k, lo, hi), weights_BJ[:, k : k + 1])
-            return scores_BV
+            return with_fill(scores_BV, evidence.is_personal_B, candidates.fill_V[lo:hi])
 
         def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
-            return (evidence.at(rows_P, positions_P) * weights_BJ[rows_P]).sum(dim=1)
+            blended_P = (evidence.at(rows_P, positions_P) * weights_BJ[rows_P]).sum(dim=1)
+            return torch.where(evidence.is_personal_B[rows_P], blended_P, candidates.fill_V[positions_P])
 
         if ranker is None:
             return BlockScores(block, at, evidence.is_personal_B, None)

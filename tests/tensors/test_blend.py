@@ -24,7 +24,7 @@ def made_pools(weights_J, *, num_users=400, num_places=30, seed=3):
 
 def test_the_weights_that_made_the_choices_are_found():
     phi_RMJ, is_valid_RM, is_truth_RM, features_RF = made_pools([2.0, 0.0, -1.0])
-    blend = fit_blend(phi_RMJ, is_valid_RM, is_truth_RM, features_RF, l2=1e4)
+    blend = fit_blend(phi_RMJ, is_valid_RM, is_truth_RM, features_RF, l2=10.0)
     weights_J = user_weights(blend, features_RF).mean(dim=0)
     assert weights_J.tolist() == pytest.approx([2.0, 0.0, -1.0], abs=0.25)
 
@@ -39,7 +39,14 @@ def test_weights_follow_the_user_when_the_choices_do():
     assert gained_R[trusts_first_R].mean() > 0.5
     assert gained_R[~trusts_first_R].mean() < -0.5
     alike = fit_blend(phi_RMJ, is_valid_RM, is_truth_RM, features_RF, l2=1e6)
-    assert user_weights(alike, features_RF).std(dim=0).max() < 0.05
+    assert user_weights(alike, features_RF).abs().max() < 0.05
+
+
+def test_a_user_beyond_those_that_taught_is_taken_for_the_last_of_them():
+    blend = fit_blend(*made_pools([1.0, -1.0], num_users=60), l2=1.0)
+    features_RF = made_pools([1.0, -1.0], num_users=60)[3]
+    edge_F, far_F = features_RF.amax(dim=0), features_RF.amax(dim=0) + 100
+    assert torch.equal(user_weights(blend, edge_F[None]), user_weights(blend, far_F[None]))
 
 
 def test_padding_of_a_pool_and_users_without_a_hit_teach_nothing():

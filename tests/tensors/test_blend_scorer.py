@@ -25,7 +25,7 @@ def blend_of(weights_J):
     weights_JF = torch.zeros(len(weights_J), NUM_FEATURES, dtype=torch.float64)
     weights_JF[:, -1] = torch.tensor(weights_J)
     ones_J, ones_F = torch.ones(len(weights_J)).double(), torch.ones(NUM_FEATURES).double()
-    return Blend(weights_JF, 0 * ones_J, ones_J, 0 * ones_F, ones_F)
+    return Blend(weights_JF, 0 * ones_J, ones_J, 0 * ones_F, ones_F, -9 * ones_F, 9 * ones_F)
 
 
 @pytest.fixture

@@ -147,7 +147,8 @@ def read_beauty(path: Path) -> tuple[Mapping[str, Tensor], DomainCandidates, Hel
     counts_I[0] = 0
     items_V = torch.nonzero(counts_I).flatten()
     popularity_V = counts_I[items_V] / counts_I.sum()
-    candidates = candidates_of(Candidates({1: items_V}, {1: popularity_V}, {1: popularity_V[None]}, {"beauty": 1}, "-"), 1)
+    found = Candidates({1: items_V}, {1: popularity_V}, {1: popularity_V[None]}, {"beauty": 1}, "-")
+    candidates = candidates_of(found, 1)
     ones = (known > 0).long()
     columns = {c.ITEM_NUMS: known, c.DOMAIN_NUMS: ones, c.ACTION_NUMS: ones, c.GAP_BUCKETS: ones}
     truth_RT = torch.tensor([[sequence[-1]] for sequence in sequences])
