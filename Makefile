@@ -28,6 +28,8 @@ demo: setup ## Run the whole night on MovieLens (or a generated world) and query
 	$(VENV)/bin/crossrec recommend 100k_42 --domain ml_100k -n 5 --lake $(LAKE)
 	@printf '\nEvery model on the held-out days:\n'
 	$(VENV)/bin/crossrec sql --lake $(LAKE) "SELECT model, segment, n, round(value, 4) AS ndcg, round(ci_low, 4) AS ci_low, round(ci_high, 4) AS ci_high, num_users FROM latest_metrics WHERE metric = 'ndcg' AND n = 10 AND segment = 'all' ORDER BY value DESC"
+	@printf '\nWhat the rich platform lent (the transfer report) and whom the guard serves, by segment of users:\n'
+	$(VENV)/bin/crossrec sql --lake $(LAKE) "SELECT segment, round(value, 4) AS transferred, round(baseline_value, 4) AS target_only, round(ci_low, 4) AS gain_low, round(ci_high, 4) AS gain_high, verdict, num_users, decision AS served FROM transfer_gain WHERE metric = 'ndcg' AND n = 10 AND segment IN ('all', 'warm', 'new') ORDER BY segment"
 	@printf '\nNext: export CROSSREC_LAKE=%s; source %s/bin/activate; crossrec --help; views and reports in sql/; your own log in README.md\n' $(LAKE) $(VENV)
 
 test: setup ## Run all tests
