@@ -151,6 +151,7 @@ def read_beauty(path: Path) -> tuple[Mapping[str, Tensor], DomainCandidates, Hel
     candidates = candidates_of(found, 1)
     ones = (known > 0).long()
     columns = {c.ITEM_NUMS: known, c.DOMAIN_NUMS: ones, c.ACTION_NUMS: ones, c.GAP_BUCKETS: ones}
+    columns[c.EVENT_ORDERS] = ones.cumsum(dim=1) * ones
     truth_RT = torch.tensor([[sequence[-1]] for sequence in sequences])
     return columns, candidates, HeldOut(columns, truth_RT, torch.arange(len(known)), 1, exclude_seen=True)
 
