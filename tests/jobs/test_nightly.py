@@ -4,16 +4,24 @@ import json
 from collections import defaultdict
 
 import pytest
+from pyspark.sql import SparkSession
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.demo.world import BOOKS, FILMS, item_name
 from crossrec_core.errors import ConfigError
+from crossrec_core.lake import model_location
 from crossrec_core.lake_reader import read_arrow
 from crossrec_core.ledger import DONE, published_run, read_steps
+from crossrec_core.tensors.block_scores import FILL_TOP
+from crossrec_core.tensors.checkpoint import load_about
+from crossrec_core.tensors.scorer import load_models
+from jobs import serve
+from jobs.lists import to_load, to_model
 from jobs.nightly import STEPS, choose_steps
 from tests.jobs.conftest import FinishedNight
 from tests.lake_oracle import differences, expected_metrics
+from tests.user_batches import batch_of
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
@@ -129,6 +137,24 @@ def segment_of(finished: FinishedNight, domain: str, user: str) -> str:
     nums = read_arrow(lake, t.HISTORIES, where=where, columns=[c.USER_NUM]).to_pylist()
     warm = {names[row[c.USER_NUM]] for row in nums}
     return c.NEW if user == c.NEW_USER_ID else c.WARM if user in warm else c.COLD_IN_DOMAIN
+
+
+def test_the_blend_is_served_from_sources_refitted_on_everything(
+    finished_night: FinishedNight, spark: SparkSession
+) -> None:
+    settings, night = finished_night.settings, finished_night.night
+    row = serve.fit(settings, night, spark, model=c.CROSSREC, domain=FILMS)
+    sources = json.loads(row["settings"])["sources"]
+    assert {c.TRANSFERRED, c.TARGET_ONLY, "markov"} <= set(sources)
+    for name in sources:
+        about = load_about(night.lake.at(model_location(night.run_id, c.SERVE, name, FILMS)))
+        assert about.model == name
+    (model,) = load_models(to_load([to_model(row)], settings, night, spark, purpose=c.SERVE))
+    num = model.candidates.domain_num
+    users = batch_of([[(int(model.candidates.items_V[0]), num)], []], max_len=4, seen={num: [[], []]})
+    scores = model.score(users)
+    assert scores.is_personal_B.tolist() == [True, False]
+    assert bool((scores.block(0, 5)[0] > FILL_TOP).all())
 
 
 @pytest.mark.parametrize(
