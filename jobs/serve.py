@@ -61,11 +61,18 @@ def choose_models(settings: Settings, night: Night) -> dict[str, dict[str, tuple
             "baselines.models and train.finetune.max_epochs: no model to serve; list popularity in baselines.models"
         )
     if settings.score.serve_models == "all":
-        return {domain: dict.fromkeys(available, c.USER_SEGMENTS) for domain in settings.targets}
+        return {
+            domain: dict.fromkeys(_with_blend(available, night, domain), c.USER_SEGMENTS) for domain in settings.targets
+        }
     report = read_rows(night.lake, t.TRANSFER_REPORT, where={c.RUN_ID: night.run_id})
     decided = {(row[c.DOMAIN], row[c.SEGMENT]): row["decision"] for row in report}
     untested = next((model for model in UNTESTED_ORDER if model in available), available[0])
     return {domain: _by_model(decided, domain, untested) for domain in settings.targets}
+
+
+def _with_blend(models: Sequence[str], night: Night, domain: str) -> list[str]:
+    """The blend too, where one was fitted at validate."""
+    return [*models, c.CROSSREC] if blend.read_blended(night, domain) else list(models)
 
 
 def fittable_models(settings: Settings) -> list[str]:
