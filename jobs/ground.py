@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +46,7 @@ class Ground:
     attributes: ItemAttributes | None
     held_out: Mapping[str, HeldOut]  # by domain; empty for all purposes but validate
     device: torch.device
+    catalogue_sizes: Mapping[int, int] = field(default_factory=dict)  # by domain number: candidates, all events known
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,18 @@ def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: 
     held_out = read_held_out(settings, night, candidates.domains) if purpose == c.VALIDATE else {}
     torch.set_num_threads(settings.train.threads or len(os.sched_getaffinity(0)))
     device = pick_device(settings.train.device)
-    return Ground(night, purpose, files, candidates, config, text_vectors_IK, attributes, held_out, device)
+    sizes = read_catalogue_sizes(night, candidates.domains)
+    return Ground(night, purpose, files, candidates, config, text_vectors_IK, attributes, held_out, device, sizes)
+
+
+def read_catalogue_sizes(night: Night, domains: Mapping[str, int]) -> dict[int, int]:
+    """How many candidates each domain has for serve, from the files' row counts: the same whatever the purpose."""
+    sizes: dict[int, int] = {}
+    for file in live_files(night.lake, t.ITEM_POPULARITY, where={c.RUN_ID: night.run_id, c.PURPOSE: c.SERVE}):
+        name = file.partition_values[c.DOMAIN]
+        if name in domains:
+            sizes[domains[name]] = sizes.get(domains[name], 0) + file.num_rows
+    return sizes
 
 
 def read_text_vectors(lake: Lake, run_id: str, num_items: int, *, encoder: str, dimensions: int) -> Tensor | None:

@@ -92,7 +92,8 @@ def train(
         fitted = fit(
             model,
             lambda epoch: _batches(settings, ground, stage, pick_rows, epoch),
-            _step_of(settings, stage, model, items, generator, plan, strategy, numbers.get(target or ""), teacher),
+            _step_of(settings, stage, model, items, generator, plan, strategy, numbers.get(target or ""), teacher,
+                     ground.catalogue_sizes),
             plan=plan, seed=settings.train.seed, device=ground.device, bf16=settings.train.bf16, rates=rates,
             validate=(lambda: _mean_ndcg(model, judged, items)) if judged and epochs is None else None,
             on_epoch=note, on_step=lambda: _tick(bar),
@@ -189,6 +190,7 @@ def _batches(
 def _step_of(
     settings: Settings, stage: FitSettings, model: SequenceModel, items: Mapping[int, Tensor],
     generator: torch.Generator, plan: FitPlan, strategy: str, target: int | None, teacher: SequenceModel | None,
+    sizes: Mapping[int, int],
 ) -> Step:  # fmt: skip
     """The loss of items in the domains of ``items``, or of imitating a teacher, and what the strategy adds to it."""
     train, rules, mix = settings.train, settings.compress, None
@@ -197,7 +199,7 @@ def _step_of(
         return make_distil_step(
             model, teacher, items, full_softmax_items=full_softmax_items, num_negatives=num_negatives,
             domain_temperature=train.domain_temperature, num_top=rules.distil_top, temperature=rules.distil_temperature,
-            alpha=rules.distil_alpha, generator=generator,
+            alpha=rules.distil_alpha, generator=generator, sizes=sizes,
         )  # fmt: skip
     if strategy == c.JOINT and target is not None:
         mix = joint_mix(
@@ -208,7 +210,7 @@ def _step_of(
         model, items, full_softmax_items=full_softmax_items, num_negatives=num_negatives,
         domain_temperature=train.domain_temperature, generator=generator, mix=mix,
         reconstruction=train.text_reconstruction, alignment=train.text_alignment, temperature=train.temperature,
-        label_smoothing=stage.label_smoothing,
+        label_smoothing=stage.label_smoothing, sizes=sizes,
     )  # fmt: skip
     return with_source_pull(step, model, strength=train.source_pull) if strategy == c.PARAMETER else step
 

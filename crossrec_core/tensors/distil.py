@@ -55,11 +55,12 @@ def make_distil_step(
     temperature: float,
     alpha: float,
     generator: Generator,
+    sizes: Mapping[int, int] | None = None,
 ) -> Callable[[Batch], Tensor | None]:
     """Build the step of distillation; as ``pretrain.make_step``, with the teacher's view beside the next item.
 
-    Above ``full_softmax_items`` candidates the teacher is asked about the batch's negatives alone. The teacher is put
-    into evaluation mode and never changes.
+    Above ``full_softmax_items`` candidates the teacher is asked about the batch's negatives alone; ``sizes`` are as in
+    ``pretrain.make_step``. The teacher is put into evaluation mode and never changes.
     """
     teacher.eval().requires_grad_(False)
     domain_nums = torch.tensor(sorted(candidates), device=generator.device)
@@ -82,7 +83,7 @@ def make_distil_step(
                 continue
             counts[domain], domains_P = len(targets_P), torch.full_like(targets_P, domain)
             queries_PD = student.query(own_BLD[taken_BL], domains_P)
-            is_full = len(nums_V) <= full_softmax_items
+            is_full = (sizes or {}).get(domain, len(nums_V)) <= full_softmax_items
             asked_V = nums_V if is_full else draw_negatives(nums_V, num_negatives, generator)
             vectors_VD = student.item_vectors(asked_V, hidden_I, sparse=True)
             if is_full:

@@ -31,6 +31,7 @@ def make_step(
     alignment: float = 0.0,
     temperature: float = 1.0,
     label_smoothing: float = 0.0,
+    sizes: Mapping[int, int] | None = None,
 ) -> Callable[[Batch], Tensor | None]:
     """Build the step of pretraining and fine-tuning alike: the loss of items in the domains of ``candidates``.
 
@@ -40,7 +41,8 @@ def make_step(
     for a batch without a target. ``generator`` draws negatives, hidden ids and masks; it lives where the model and the
     candidates live. ``mix`` weighs the domains' losses; None is ``mix_domains`` at ``domain_temperature``.
     ``reconstruction`` and ``alignment`` are the weights of ``text_objective``, 0 is off; ``temperature`` and
-    ``label_smoothing`` are as in ``losses``.
+    ``label_smoothing`` are as in ``losses``. ``sizes`` are the numbers of items by domain that ``full_softmax_items``
+    is held against; None takes those of ``candidates``. A refit, which knows more items, must not change its loss.
     """
 
     config = model.config
@@ -66,7 +68,7 @@ def make_step(
                 continue
             queries_PD = model.query(hidden_BLD[taken_BL], torch.full_like(targets_P, domain))
             counts[domain] = len(targets_P)
-            if len(nums_V) <= full_softmax_items:
+            if (sizes or {}).get(domain, len(nums_V)) <= full_softmax_items:
                 losses[domain] = _full_loss(model, queries_PD, targets_P, nums_V, hidden_I, **softening)
             else:
                 negatives_K = draw_negatives(nums_V, num_negatives, generator)

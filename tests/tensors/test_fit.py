@@ -40,6 +40,18 @@ def run_fit(model, *, plan=PLAN, seed=0, **options):
     return result, reports
 
 
+@pytest.mark.parametrize(("sizes", "is_full"), [(None, True), ({1: 1_000, 2: 1_000}, False)])
+def test_sizes_decide_between_whole_and_sampled_softmax(sizes, is_full):
+    model, generator = tiny_model(), torch.Generator().manual_seed(0)
+    step = make_step(
+        model, CANDIDATES, full_softmax_items=100, num_negatives=40, domain_temperature=1.0, generator=generator,
+        sizes=sizes,
+    )  # fmt: skip
+    before = generator.get_state()
+    step(next(iter(parity_batches(1))))
+    assert torch.equal(generator.get_state(), before) == is_full  # only negatives are drawn
+
+
 @pytest.mark.parametrize(("full_softmax_items", "fall"), [(100, 0.2), (0, 0.1)])
 def test_loss_falls_and_users_get_items_of_their_parity(full_softmax_items, fall):
     model = tiny_model(dropout=0.1)
