@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crossrec_core.tensors.fused_softmax import linear_cross_entropy
+
 
 def full_softmax(
     queries_PD: Tensor, vectors_VD: Tensor, places_P: Tensor, *, temperature: float = 1.0, smoothing: float = 0.0
 ) -> Tensor:
     """Mean cross-entropy of the target against all candidates; ``places_P`` are the targets' positions among them."""
     # The queries are divided, not the logits: V / D times fewer numbers
-    return F.cross_entropy(queries_PD / temperature @ vectors_VD.T, places_P, label_smoothing=smoothing)
+    return linear_cross_entropy(queries_PD / temperature, vectors_VD, places_P, smoothing=smoothing)
 
 
 def sampled_softmax(
