@@ -55,6 +55,7 @@ def write_world(root: Path) -> LoadModels:
         trends={d: torch.tensor([list(POPULARITY[d].values())]) for d in ITEMS},
         domains=DOMAINS,
         id_fingerprint=FINGERPRINT,
+        events={d: torch.tensor(list(POPULARITY[d].values())) for d in ITEMS},
     )
     models = []
     for d in ITEMS:

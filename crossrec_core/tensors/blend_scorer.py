@@ -14,7 +14,7 @@ from torch import Tensor
 from crossrec_core.tensors.blend import Blend, user_weights
 from crossrec_core.tensors.block_scores import FILL_TOP, BlockScorer, BlockScores, DomainCandidates, pad_rows, with_fill
 from crossrec_core.tensors.folders import read_tensors
-from crossrec_core.tensors.ranker import Ranker, probability
+from crossrec_core.tensors.ranker import Ranker, listed_probability, probability
 from crossrec_core.tensors.sources import Evidence, Source, gather_evidence, trend_phi
 from crossrec_core.tensors.topk import ScoreBlock, top_n
 from crossrec_core.tensors.user_batch import UserBatch, find_positions
@@ -59,7 +59,11 @@ def blend_scorer(
         def pair_probability(rows_P: Tensor, positions_P: Tensor) -> Tensor:
             return probability(fitted, blend_features(evidence, weights_BJ, rows_P, positions_P))
 
-        return BlockScores(block, at, evidence.is_personal_B, pair_probability)
+        def among_all(rows_P: Tensor, positions_P: Tensor) -> Tensor:
+            found_P = pair_probability(rows_P, positions_P)
+            return listed_probability(fitted, found_P, candidates.events_V[positions_P], len(candidates.events_V))
+
+        return BlockScores(block, at, evidence.is_personal_B, pair_probability, among_all)
 
     return score
 

@@ -27,7 +27,9 @@ class BlockScores:
     block: Callable[[int, int], Tensor]  # positions lo..hi -> float32 [B, hi - lo], fresh; stand-ins <= FILL_TOP
     at: Callable[[Tensor, Tensor], Tensor]  # int64 rows_P, positions_P -> float32 [P], as ``block`` up to rounding
     is_personal_B: Tensor  # bool: whether the model's scores come from this user's events
-    probability: Callable[[Tensor, Tensor], Tensor] | None  # int64 rows_P, positions_P -> float32 [P] in (0, 1)
+    # int64 rows_P, positions_P -> float64 [P] in (0, 1): among labelled pairs, and among all unseen candidates
+    probability: Callable[[Tensor, Tensor], Tensor] | None
+    listed_probability: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class DomainCandidates:
     popularity_V: Tensor  # float32, share of the domain's recent event weight
     fill_V: Tensor  # float32 stand-ins: the more popular the higher, ties to the lower position
     trends_HV: Tensor  # float32, popularity by each half-life of the blend
+    events_V: Tensor  # float32, share of the domain's known events; the recent one where only that is known
 
 
 BlockScorer = Callable[[UserBatch], BlockScores]
@@ -51,7 +54,8 @@ def candidates_of(candidates: Candidates, domain_num: int) -> DomainCandidates:
     by_popularity = torch.sort(popularity_V, descending=True, stable=True).indices
     places_V[by_popularity] = torch.arange(len(popularity_V), dtype=torch.float32)
     items_V, trends_HV = candidates.items[domain_num], candidates.trends[domain_num]
-    return DomainCandidates(domain_num, items_V, popularity_V, FILL_TOP - places_V, trends_HV)
+    events_V = candidates.events.get(domain_num, popularity_V)
+    return DomainCandidates(domain_num, items_V, popularity_V, FILL_TOP - places_V, trends_HV, events_V)
 
 
 def final_scores(scores_P: Tensor, positions_P: Tensor, candidates: DomainCandidates) -> Tensor:

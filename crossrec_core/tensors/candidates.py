@@ -4,7 +4,7 @@ V candidates of one domain, ascending by item number: a candidate's index in tha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +29,8 @@ class Candidates:
     trends: Mapping[int, Tensor]  # float32 [H, V], the same for each half-life of the blend
     domains: Mapping[str, int]  # name -> domain number
     id_fingerprint: str
+    # float32 [V], share of the domain's known events, undecayed: what popular negatives are drawn by
+    events: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 def save_candidates(
@@ -39,11 +41,13 @@ def save_candidates(
     trends: Mapping[int, Tensor],
     domains: Mapping[str, int],
     id_fingerprint: str,
+    events: Mapping[int, Tensor],
 ) -> None:
     """Write ``candidates.safetensors`` and ``candidates.json`` into ``folder`` (a path or URL), all or nothing."""
     tensors = {f"items_{number}": values.contiguous() for number, values in items.items()}
     tensors |= {f"popularity_{number}": values.contiguous() for number, values in popularity.items()}
     tensors |= {f"trends_{number}": values.contiguous() for number, values in trends.items()}
+    tensors |= {f"events_{number}": values.contiguous() for number, values in events.items()}
     with replace_folder(folder) as staging:
         save_file(tensors, staging / "candidates.safetensors")
         write_json(staging / "candidates.json", {"domains": dict(domains), "id_fingerprint": id_fingerprint})
@@ -61,24 +65,26 @@ def load_candidates(folder: str) -> Candidates:
         trends={number: tensors[f"trends_{number}"] for number in numbers},
         domains=about["domains"],
         id_fingerprint=about["id_fingerprint"],
+        events={number: tensors[f"events_{number}"] for number in numbers if f"events_{number}" in tensors},
     )
 
 
 def read_candidates(lake: Lake, run_id: str, purpose: str, *, id_fingerprint: str) -> Candidates:
-    """Read the candidates of all domains from item_popularity, three columns of one domain at a time.
+    """Read the candidates of all domains from item_popularity, four columns of one domain at a time.
 
     Raises LakeError when the run has none for the purpose.
     """
-    items, popularity, trends, domains = {}, {}, {}, {}
+    items, popularity, trends, events, domains = {}, {}, {}, {}, {}
+    names = [c.ITEM_NUM, c.RECENT_WEIGHT, c.TREND_WEIGHTS, c.NUM_EVENTS]
     for name, number in read_label_nums(lake, "domain").items():
         where = {c.RUN_ID: run_id, c.PURPOSE: purpose, c.DOMAIN: name}
-        rows = read_arrow(lake, ITEM_POPULARITY, where=where, columns=[c.ITEM_NUM, c.RECENT_WEIGHT, c.TREND_WEIGHTS])
+        rows = read_arrow(lake, ITEM_POPULARITY, where=where, columns=names)
         if rows.num_rows:
             domains[name] = number
-            items[number], popularity[number], trends[number] = _to_candidates(rows)
+            items[number], popularity[number], trends[number], events[number] = _to_candidates(rows)
     if not domains:
         raise LakeError(f"item_popularity: run {run_id} has no candidates for {purpose}; run jobs/prepare.py first")
-    return Candidates(items, popularity, trends, domains, id_fingerprint)
+    return Candidates(items, popularity, trends, domains, id_fingerprint, events)
 
 
 def write_candidates(lake: Lake, run_id: str, purpose: str, *, id_fingerprint: str) -> Candidates:
@@ -95,14 +101,15 @@ def read_label_nums(lake: Lake, kind: str) -> dict[str, int]:
     return dict(sorted(named.items(), key=lambda entry: entry[1]))
 
 
-def _to_candidates(rows: pa.Table) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights of one domain's items -> item numbers, ascending, and their shares: [V], [V] and [H, V]."""
+def _to_candidates(rows: pa.Table) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights of one domain's items -> item numbers, ascending, and their shares: [V], [V], [H, V] and [V]."""
     nums_V = torch.from_numpy(rows[c.ITEM_NUM].to_numpy().astype("int64"))
     recent_V = torch.from_numpy(rows[c.RECENT_WEIGHT].to_numpy().astype("float64"))
     flat = torch.from_numpy(pc.list_flatten(rows[c.TREND_WEIGHTS]).to_numpy().astype("float64"))
     nums_V, order_V = nums_V.sort()
     trends_HV = flat.view(len(nums_V), -1)[order_V].T
-    return nums_V, _to_shares(recent_V[order_V]).float(), _to_shares(trends_HV).float()
+    events_V = torch.from_numpy(rows[c.NUM_EVENTS].to_numpy().astype("float64"))[order_V]
+    return nums_V, _to_shares(recent_V[order_V]).float(), _to_shares(trends_HV).float(), _to_shares(events_V).float()
 
 
 def _to_shares(weights: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from crossrec_core.tensors.checkpoint import Checkpoint, load_checkpoint
 from crossrec_core.tensors.compress import load_int8
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.folders import read_tensors
-from crossrec_core.tensors.ranker import pair_features, probability
+from crossrec_core.tensors.ranker import listed_probability, pair_features, probability
 from crossrec_core.tensors.user_batch import UserBatch
 
 # Users are encoded with users of like length: most sequences are short, and padding costs as much as events.
@@ -66,7 +66,11 @@ def _scorer(
             phi_PF = _features(events, queries_BD, vectors_at(positions_P), candidates, rows_P, positions_P)
             return probability(ranker, phi_PF)
 
-        return BlockScores(block, at, has_events_B, pair_probability)
+        def among_all(rows_P: Tensor, positions_P: Tensor) -> Tensor:
+            found_P = pair_probability(rows_P, positions_P)
+            return listed_probability(ranker, found_P, candidates.events_V[positions_P], len(candidates.events_V))
+
+        return BlockScores(block, at, has_events_B, pair_probability, among_all)
 
     return score
 

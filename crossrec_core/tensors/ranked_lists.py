@@ -142,9 +142,9 @@ def _keys(users: UserBatch, model: LoadedModel, rows_P: Tensor) -> Columns:
 
 
 def _probability(scores: BlockScores, rows_P: Tensor, positions_P: Tensor) -> Tensor:
-    if scores.probability is None:
+    if scores.listed_probability is None:
         return torch.full((len(rows_P),), torch.nan, dtype=torch.float64)
-    return scores.probability(rows_P, positions_P).double()
+    return scores.listed_probability(rows_P, positions_P).double()
 
 
 def _paths(users: UserBatch, scores: BlockScores, domain_num: int, rows_P: Tensor, scores_P: Tensor) -> Tensor:

@@ -1,23 +1,27 @@
-"""Pairs of a user and an item in, P(y=1|u,c) = sigmoid(w . phi(u,c)) out; and its calibration.
+"""Pairs of a user and an item in, P(y=1|u,c) = sigmoid(w . phi(u,c)) out.
 
-phi comes from the large model. P pairs, D width, F = NUM_FEATURES. A refit turns the model's coordinates as it likes,
-so phi holds nothing but what a rotation leaves alone: weights fitted with one model then hold for its refits.
+phi comes from the large model. P pairs, H of them held back to calibrate, D width, F = NUM_FEATURES. A refit turns the
+model's coordinates as it likes, so phi holds nothing but what a rotation leaves alone: weights fitted with one model
+then hold for its refits.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional as F
 
+from crossrec_core.tensors.base_rate import Sampling, among_all, sampling_of, sampling_rate
+from crossrec_core.tensors.calibration import MIN_PAIRS, Held, Platt, calibrate_together, has_both
 from crossrec_core.tensors.folders import read_json, read_tensors, write_json
+from crossrec_core.tensors.logistic import fit_logistic
 
 NUM_FEATURES = 8
 POPULARITY_FLOOR = 1e-6
 SHORTEST = 1e-12  # product of two lengths below which a cosine is 0
-MIN_CALIBRATION_PAIRS = 50
+RANKING = 0.25  # weight of the ranking loss beside the log loss
+TENSORS = ("weights_F", "mean_F", "scale_F", "held_logits_H", "held_labels_H")
 _HASH = 0x9E3779B97F4A7C1  # odd: neighbouring numbers fall into different halves
 
 
@@ -31,6 +35,15 @@ class Ranker:
     slope: float
     offset: float
     num_pairs: int
+    sampling: Sampling = Sampling()
+    # float64: what slope and offset are fitted on, kept so that other domains can join in
+    held_logits_H: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
+    held_labels_H: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
+
+    @property
+    def held(self) -> Held:
+        """The pairs of the second half, before calibration."""
+        return Held(self.held_logits_H, self.held_labels_H)
 
 
 def pair_features(
@@ -57,35 +70,52 @@ def pair_features(
     return torch.stack(features, dim=1)
 
 
-def fit_ranker(phi_PF: Tensor, labels_P: Tensor, groups_P: Tensor, *, l2: float = 10.0) -> Ranker:
-    """Fit w by logistic regression on one half of the users and calibrate it on the other (Platt 1999).
+def fit_ranker(
+    phi_PF: Tensor, labels_P: Tensor, groups_P: Tensor, *, l2: float = 10.0, ranking: float = RANKING,
+    negatives_per_positive: int = 0,
+) -> Ranker:  # fmt: skip
+    """Fit w on one half of the users by log loss and a ranking loss, and calibrate it on the other (Platt 1999).
 
     ``groups_P`` are user numbers: a user's pairs stay in one half. ``l2`` is the penalty l2/2 |w|^2 beside the summed
-    log loss. Without ``MIN_CALIBRATION_PAIRS`` pairs of both labels in the second half w is fitted on all pairs and
-    left uncalibrated. Deterministic.
+    losses. Without ``MIN_PAIRS`` pairs of both labels in the second half w is fitted on all pairs and left uncalibrated.
+    ``negatives_per_positive`` says how the negatives were sampled; 0 for labels read off the log. Deterministic.
     """
     labels_P = labels_P.double()
     second_P = half_of(groups_P) == 1
-    can_calibrate = int(second_P.sum()) >= MIN_CALIBRATION_PAIRS and _has_both(labels_P[second_P])
-    can_calibrate = can_calibrate and _has_both(labels_P[~second_P])
+    can_calibrate = int(second_P.sum()) >= MIN_PAIRS and has_both(labels_P[second_P])
+    can_calibrate = can_calibrate and has_both(labels_P[~second_P])
     fitted_P = ~second_P if can_calibrate else torch.ones_like(second_P)
     mean_F, scale_F = _standardise(phi_PF[fitted_P])
     x_PF = (phi_PF.double() - mean_F) / scale_F
     penalty_F = torch.full_like(mean_F, l2)
     penalty_F[-1] = 0
-    weights_F = _logistic_regression(x_PF[fitted_P], labels_P[fitted_P], penalty_F)
-    slope, offset = 1.0, 0.0
-    if can_calibrate:
-        logits_P = x_PF[second_P] @ weights_F
-        platt_P2 = torch.stack((logits_P, torch.ones_like(logits_P)), dim=1)
-        slope, offset = _logistic_regression(platt_P2, labels_P[second_P], torch.tensor([1e-3, 0.0]).double()).tolist()
-    return Ranker(weights_F, mean_F, scale_F, slope, offset, len(labels_P))
+    weights_F = fit_logistic(
+        x_PF[fitted_P], labels_P[fitted_P], penalty_F, groups_P=groups_P[fitted_P], ranking=ranking
+    )
+    sampling = sampling_of(labels_P, groups_P, negatives_per_positive=negatives_per_positive)
+    ranker = Ranker(weights_F, mean_F, scale_F, 1.0, 0.0, len(labels_P), sampling)
+    if not can_calibrate:
+        return ranker
+    held = replace(ranker, held_logits_H=x_PF[second_P] @ weights_F, held_labels_H=labels_P[second_P])
+    return calibrated(held, calibrate_together({"": held.held})[""])
+
+
+def calibrated(ranker: Ranker, found: Platt) -> Ranker:
+    """The same ranker with another calibration."""
+    return replace(ranker, slope=found.slope, offset=found.offset)
 
 
 def probability(ranker: Ranker, phi_PF: Tensor) -> Tensor:
-    """The calibrated probability of each pair, float64 [P]."""
+    """The calibrated probability of each pair among pairs drawn as the fitted ones were, float64 [P]."""
     logits_P = (phi_PF.double() - ranker.mean_F) / ranker.scale_F @ ranker.weights_F
     return torch.sigmoid(ranker.slope * logits_P + ranker.offset)
+
+
+def listed_probability(ranker: Ranker, probability_P: Tensor, event_shares_P: Tensor, num_candidates: int) -> Tensor:
+    """The probability of a pair among all unseen candidates of a user, float64 [P]; as it is without sampling."""
+    if not ranker.sampling:
+        return probability_P
+    return among_all(probability_P, sampling_rate(ranker.sampling, event_shares_P, num_candidates))
 
 
 def half_of(groups_P: Tensor) -> Tensor:
@@ -96,7 +126,7 @@ def half_of(groups_P: Tensor) -> Tensor:
 def save_ranker(folder: Path, ranker: Ranker) -> None:
     """Write ``ranker.safetensors`` and ``ranker.json`` into a local folder."""
     content = asdict(ranker)
-    tensors = {name: content.pop(name).contiguous() for name in ("weights_F", "mean_F", "scale_F")}
+    tensors = {name: content.pop(name).contiguous() for name in TENSORS}
     save_file(tensors, folder / "ranker.safetensors")
     write_json(folder / "ranker.json", content)
 
@@ -105,15 +135,10 @@ def load_ranker(folder: Path) -> Ranker | None:
     """Read what ``save_ranker`` wrote; None when the folder has no ranker."""
     if not (folder / "ranker.json").exists():
         return None
-    tensors, numbers = read_tensors(folder / "ranker.safetensors"), read_json(folder / "ranker.json")
-    return Ranker(
-        tensors["weights_F"], tensors["mean_F"], tensors["scale_F"],
-        slope=numbers["slope"], offset=numbers["offset"], num_pairs=numbers["num_pairs"],
-    )  # fmt: skip
-
-
-def _has_both(labels_P: Tensor) -> bool:
-    return 0 < int(labels_P.sum()) < len(labels_P)
+    tensors, content = read_tensors(folder / "ranker.safetensors"), read_json(folder / "ranker.json")
+    # A ranker of an older release has neither what calibrates it nor how its pairs were drawn
+    sampling = Sampling(**content.pop("sampling", {}))
+    return Ranker(**{name: tensors[name] for name in TENSORS if name in tensors}, **content, sampling=sampling)
 
 
 def _standardise(phi_PF: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,21 +147,3 @@ def _standardise(phi_PF: Tensor) -> tuple[Tensor, Tensor]:
     mean_F, scale_F = phi_PF.mean(dim=0), phi_PF.std(dim=0, correction=0)
     mean_F[-1] = 0
     return mean_F, torch.where(scale_F > 1e-9, scale_F, torch.ones_like(scale_F))
-
-
-def _logistic_regression(x_PF: Tensor, labels_P: Tensor, penalty_F: Tensor, *, num_steps: int = 100) -> Tensor:
-    """Minimise the summed log loss + penalty/2 w^2 by L-BFGS in float64."""
-    weights_F = torch.zeros(x_PF.shape[1], dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS(
-        [weights_F], max_iter=num_steps, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
-    )
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        log_loss = F.binary_cross_entropy_with_logits(x_PF @ weights_F, labels_P, reduction="sum")
-        value = (log_loss + (penalty_F * weights_F**2).sum() / 2) / len(labels_P)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return weights_F.detach()

@@ -30,6 +30,7 @@ def write_artifacts(lake: Lake, purpose: str) -> None:
         lake.at(candidates_location("r1", purpose)), items={d: torch.tensor(items) for d, items in ITEMS.items()},
         popularity={d: torch.tensor([0.5, 0.3, 0.2]) for d in ITEMS},
         trends={d: torch.tensor([[0.5, 0.3, 0.2]]) for d in ITEMS}, domains=DOMAIN_NUMS, id_fingerprint=PRINT,
+        events={d: torch.tensor([0.5, 0.3, 0.2]) for d in ITEMS},
     )  # fmt: skip
     folder = Path(lake.at(model_location("r1", purpose, "markov", "films")))
     folder.mkdir(parents=True)

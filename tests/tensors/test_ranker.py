@@ -1,9 +1,18 @@
-from math import log
+from math import exp, log
 
 import pytest
 import torch
 
-from crossrec_core.tensors.ranker import fit_ranker, half_of, load_ranker, pair_features, probability, save_ranker
+from crossrec_core.tensors.calibration import calibrate_together
+from crossrec_core.tensors.ranker import (
+    fit_ranker,
+    half_of,
+    listed_probability,
+    load_ranker,
+    pair_features,
+    probability,
+    save_ranker,
+)
 
 
 def logistic_world(num_pairs=4_000, seed=0):
@@ -78,3 +87,24 @@ def test_an_item_without_a_vector_has_finite_features():
     nothing = torch.zeros(1, 4)
     phi_PF = pair_features(nothing, nothing, torch.tensor([0.1]), torch.tensor([0]), torch.tensor([True]))
     assert phi_PF.isfinite().all()
+
+
+def test_domains_may_be_calibrated_anew_from_what_a_saved_ranker_holds(tmp_path):
+    phi_PF, labels_P, groups_P, _ = logistic_world(2_000)
+    ranker = fit_ranker(phi_PF, labels_P, groups_P, negatives_per_positive=4)
+    save_ranker(tmp_path, ranker)
+    loaded = load_ranker(tmp_path)
+    assert loaded.sampling == ranker.sampling
+    again = calibrate_together({"a": loaded.held})["a"]
+    assert (again.slope, again.offset) == (ranker.slope, ranker.offset)
+
+
+def test_listed_probabilities_are_corrected_for_sampling_and_only_then():
+    phi_PF, labels_P, groups_P, _ = logistic_world(400)
+    read_off, drawn = (fit_ranker(phi_PF, labels_P, groups_P, negatives_per_positive=n) for n in (0, 4))
+    probability_P, shares_P = probability(drawn, phi_PF), torch.full((400,), 0.001)
+    assert torch.equal(probability(read_off, phi_PF), probability_P)
+    assert torch.equal(listed_probability(read_off, probability_P, shares_P, 1_000), probability_P)
+    rate = 1 - exp(-4 * float(labels_P.double().mean()) / 1_000)
+    expected_P = probability_P * rate / (probability_P * rate + 1 - probability_P)
+    torch.testing.assert_close(listed_probability(drawn, probability_P, shares_P, 1_000), expected_P)
