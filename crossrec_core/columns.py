@@ -99,6 +99,8 @@ HEAD_ITEMS, TAIL_ITEMS, KNOWN_ITEMS = "head_items", "tail_items", "known_items"
 
 # The full system: all sources of evidence, blended
 CROSSREC = "crossrec"
+# Its control for the click probability: what the baselines' scores alone can say
+STACKED_BASELINES = "stacked_baselines"
 # Neural models by name: what is trained on all sources, what starts from it, what never saw another domain
 PRETRAINED, TRANSFERRED, TARGET_ONLY = "pretrained", "transferred", "target_only"
 # Ways to make a transferred model, from the one that changes the pretrained model least; then the control

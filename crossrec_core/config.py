@@ -9,8 +9,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from crossrec_core import columns as c
 from crossrec_core.errors import ConfigError
-from crossrec_core.settings import Settings
+from crossrec_core.settings import EVERY_VALUE, Settings
 
 DEFAULTS = Path(__file__).resolve().parents[1] / "conf" / "default.toml"
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -186,12 +187,16 @@ def _check_sense(settings: Settings) -> list[str]:
     for name, domain in settings.domains.items():
         if not DOMAIN_NAME.fullmatch(name):
             problems.append(f"domains.{name}: a domain's name holds letters, digits, '.', '_' and '-' only")
+        if name == c.ALL:
+            problems.append(f"domains.{name}: {c.ALL!r} stands for all domains together in metrics; name it otherwise")
         if not domain.path:
             problems.append(f"domains.{name}.path: empty; expected a file, folder, glob or table")
         if domain.default_action not in domain.events and not domain.action:
             problems.append(f"domains.{name}.default_action: {domain.default_action!r} has no weight in events")
         if settings.split.protocol == "time" and domain.time_unit == "order":
             problems.append(f"domains.{name}.time_unit: 'order' has no days; set split.protocol = 'leave_one_out'")
+        if domain.positive_value > EVERY_VALUE and not domain.value:
+            problems.append(f"domains.{name}.positive_value: {domain.positive_value:g}, but {name} has no value column")
         if settings.split.leave_out == "user" and domain.time_unit == "order" and len(settings.domains) > 1:
             problems.append(
                 f"domains.{name}.time_unit: 'order' has no place among others; set split.leave_out = 'domain'"
@@ -200,6 +205,10 @@ def _check_sense(settings: Settings) -> list[str]:
         for name in getattr(settings.roles, role):
             if name not in settings.domains:
                 problems.append(f"roles.{role}: no domain {name!r}; expected some of {', '.join(settings.domains)}")
+    for name in settings.blend.stacked_baselines:
+        if name not in settings.baselines.models:
+            listed = ", ".join(settings.baselines.models)
+            problems.append(f"blend.stacked_baselines: {name!r} is not in baselines.models; expected some of {listed}")
     if settings.text.encoder == "parquet" and not any(d.catalogue.vectors for d in settings.domains.values()):
         problems.append("text.encoder: 'parquet', but no domain has catalogue.vectors; name a Parquet file there")
     if settings.model.width % settings.model.heads:

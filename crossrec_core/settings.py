@@ -9,6 +9,8 @@ from typing import Any
 
 from crossrec_core import columns as c
 
+EVERY_VALUE = -1e300  # a threshold below every value: off
+
 
 def setting(doc: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None) -> Any:
     """A field that ``crossrec_core.config`` checks and the reference describes."""
@@ -65,6 +67,10 @@ class DomainSettings:
     exclude_seen: bool = setting("Never recommend what the user already has (false for groceries or news).")
     value_low: float = setting("Rows with a value below are rejected.")
     value_high: float = setting("Rows with a value above are rejected.")
+    positive_value: float = setting(
+        "Held-out items with a value from here on are clicks, the others are not, instead of sampled negatives; "
+        "-1e300 samples."
+    )
     catalogue: CatalogueSettings = setting("The item catalogue of the domain.")
 
 
@@ -263,6 +269,9 @@ class BlendSettings:
     pool: int = setting("Best candidates of each source that the blend is fitted on.", low=10)
     l2: float = setting("Penalty on the weights: what keeps them small, and alike for all users.", low=0)
     min_users: int = setting("Validation users with a hit in the pool that a blend needs.", low=1)
+    stacked_baselines: list[str] = setting(
+        "Baselines stacked by logistic regression, a control for the click probability that makes no lists; [] is off."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,6 +386,10 @@ class Settings:
     def sources(self) -> list[str]:
         """Domains that lend knowledge, sorted."""
         return sorted(self.roles.sources or self.domains)
+
+    def sampled_negatives(self, domain: str) -> int:
+        """Unseen items sampled per held-out item of a domain; 0 where values say what is a click."""
+        return 0 if self.domains[domain].positive_value > EVERY_VALUE else self.split.negatives_per_positive
 
     def item_space(self, domain: str) -> str:
         """The item space of a domain: its own name unless the settings share it."""

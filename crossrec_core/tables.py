@@ -288,7 +288,7 @@ LABELLED_PAIRS = Table(
     "labelled_pairs", "a user and item of a domain with a label", (c.PURPOSE, c.DOMAIN, c.USER_ID, c.ITEM_ID),
     (
         RUN_ID, PURPOSE, DOMAIN, USER_ID, ITEM_ID, USER_NUM, ITEM_NUM,
-        Column(c.LABEL, "int", "1 = held-out item, 0 = sampled unseen item"),
+        Column(c.LABEL, "int", "1 = held-out item, 0 = sampled unseen item; or by domains.NAME.positive_value"),
     ),
     (c.RUN_ID, c.PURPOSE, c.DOMAIN), ("prepare",),
 )
@@ -395,11 +395,26 @@ PAIR_PROBABILITIES = Table(
     (c.RUN_ID, c.PURPOSE, c.MODEL, c.DOMAIN), ("score",),
 )
 
+RELIABILITY = Table(
+    "reliability", "a bin of a model's probabilities on the backtest, of equal mass as in click_ece",
+    (c.MODEL, c.DOMAIN, "bin"),
+    (
+        RUN_ID, MODEL, Column(c.DOMAIN, "string", "domain as named in the settings; all for all together"),
+        Column("bin", "int", "from 0, the lowest probabilities"),
+        Column("lowest", "double", "smallest probability"), Column("highest", "double", "largest probability"),
+        Column("mean_probability", "double", "mean over the pairs"),
+        Column("click_rate", "double", "positives / pairs: equal to it where the probability is calibrated"),
+        Column("positives", "bigint", "pairs with label 1"), Column("pairs", "bigint", "labelled pairs"),
+    ),
+    (c.RUN_ID,), ("evaluate",),
+)
+
 USER_METRICS = Table(
     "user_metrics", "a user's measure", (c.PURPOSE, c.MODEL, c.DOMAIN, c.USER_ID, c.SEGMENT, c.METRIC, c.N),
     (
         RUN_ID, PURPOSE, MODEL, DOMAIN, USER_ID, SEGMENT,
-        Column(c.METRIC, "string", "see docs/metrics.md"), Column(c.N, "int", "length of the list"),
+        Column(c.METRIC, "string", "see docs/metrics.md"),
+        Column(c.N, "int", "length of the list; 0 where a list has no part in it"),
         Column("value", "double", "its value"),
     ),
     (c.RUN_ID, c.PURPOSE, c.MODEL), ("evaluate",),
@@ -408,8 +423,8 @@ USER_METRICS = Table(
 METRICS = Table(
     "metrics", "a measure of a model on the backtest", (c.MODEL, c.DOMAIN, c.SEGMENT, c.METRIC, c.N),
     (
-        RUN_ID, MODEL, DOMAIN, SEGMENT,
-        Column(c.METRIC, "string", "see docs/metrics.md"),
+        RUN_ID, MODEL, Column(c.DOMAIN, "string", "domain as named in the settings; all for all together (clicks)"),
+        SEGMENT, Column(c.METRIC, "string", "see docs/metrics.md"),
         Column(c.N, "int", "length of the list; 0 where a list has no part in it"),
         Column("value", "double", "its value", nullable=True),
         Column(c.CI_LOW, "double", "95 % interval by bootstrap over users", nullable=True),
@@ -472,7 +487,7 @@ ALL_TABLES: dict[str, Table] = {
         INTERACTIONS, REJECTS, DATA_QUALITY, USER_IDS, ITEM_IDS, LABEL_IDS, SPLIT_INTERACTIONS, HISTORIES, SEQUENCES,
         VALIDATION_SEQUENCES, USER_PROFILES, ITEM_FEATURES, ITEM_POPULARITY, ITEM_VECTORS, TEXT_VECTORS, ATTRIBUTE_IDS,
         ITEM_ATTRIBUTES, FEATURE_STATISTICS, TRUTH, LABELLED_PAIRS, TRANSITIONS, ITEM_SCORES, ITEM_FACTORS, MODELS,
-        TRAINING_LOG, META_REPORT, TRIALS, RECOMMENDATIONS, PAIR_PROBABILITIES, USER_METRICS, METRICS,
+        TRAINING_LOG, META_REPORT, TRIALS, RECOMMENDATIONS, PAIR_PROBABILITIES, RELIABILITY, USER_METRICS, METRICS,
         TRANSFER_REPORT, RUNS, PUBLICATIONS,
     )
 }

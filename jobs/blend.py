@@ -1,6 +1,7 @@
 """Fitted models in; for every target domain the full system ``crossrec`` out: all sources of evidence, blended.
 
-The weights are fitted on the validation users with the validate models, and go with the models of all purposes.
+The weights are fitted on the validation users with the validate models, and go with the models of all purposes. A
+second blend, of baselines alone, is the click probability's control: fitted in the same way, measured, never listed.
 """
 
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from crossrec_core.tensors.blend_scorer import load_blend, save_blend
 from crossrec_core.tensors.block_scores import candidates_of
 from crossrec_core.tensors.checkpoint import About, load_about
 from crossrec_core.tensors.folders import has_file, open_folder
-from crossrec_core.tensors.ranker import Ranker, fit_ranker, load_ranker, save_ranker
+from crossrec_core.tensors.ranker import Ranker, fit_ranker, load_ranker, recalibrate, save_ranker
 from crossrec_core.tensors.scorer import BLEND, load_source
 from crossrec_core.tensors.sources import Source
 from jobs import finetune, fit_baselines
@@ -53,16 +54,13 @@ class Blended:
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
     """Blend the fitted models of each target domain into crossrec."""
     num_models = 0
+    blends = {c.CROSSREC: settings.blend.models, c.STACKED_BASELINES: settings.blend.stacked_baselines}
     for purpose in purposes_to_fit(night):
         ground = read_ground(settings, night, spark, purpose)
-        rows = []
-        for domain in (name for name in settings.targets if name in ground.candidates.domains):
-            started = time.monotonic()
-            fitted = _fit(settings, ground, domain) if purpose == c.VALIDATE else read_blended(night, domain)
-            if fitted is not None:
-                rows.append(_save(ground, domain, fitted, time.monotonic() - started))
-        replaced = {c.RUN_ID: night.run_id, c.PURPOSE: purpose, c.MODEL: c.CROSSREC}
-        num_models += write_rows(night.lake, t.MODELS, rows, replace=replaced)
+        for name, models in blends.items():
+            rows = _blend_domains(settings, ground, name, models) if models else []
+            replaced = {c.RUN_ID: night.run_id, c.PURPOSE: purpose, c.MODEL: name}
+            num_models += write_rows(night.lake, t.MODELS, rows, replace=replaced)
     return {"models": num_models}
 
 
@@ -70,7 +68,7 @@ def fit_for_purpose(
     settings: Settings, night: Night, spark: SparkSession, *, purpose: str, domain: str
 ) -> dict[str, Any]:
     """Fit every source for a purpose, and blend them with the weights found at validate; returns the ``models`` row."""
-    fitted = read_blended(night, domain)
+    fitted = read_blended(night, c.CROSSREC, domain)
     assert fitted is not None, "a model that was not validated is never chosen"
     started = time.monotonic()
     for name in fitted.sources:
@@ -79,12 +77,12 @@ def fit_for_purpose(
         else:
             finetune.fit_for_purpose(settings, night, spark, purpose=purpose, domain=domain, model=name)
     ground = read_ground(settings, night, spark, purpose)
-    return _save(ground, domain, fitted, time.monotonic() - started)
+    return _save(ground, c.CROSSREC, domain, fitted, time.monotonic() - started)
 
 
-def read_blended(night: Night, domain: str) -> Blended | None:
+def read_blended(night: Night, name: str, domain: str) -> Blended | None:
     """What was fitted at validate for a domain, if anything was."""
-    path = night.lake.at(model_location(night.run_id, c.VALIDATE, c.CROSSREC, domain))
+    path = night.lake.at(model_location(night.run_id, c.VALIDATE, name, domain))
     if not has_file(path, "model.json"):
         return None
     about = load_about(path).settings
@@ -92,10 +90,24 @@ def read_blended(night: Night, domain: str) -> Blended | None:
         return Blended(tuple(about["sources"]), load_blend(folder), load_ranker(folder), about["valid_ndcg"])
 
 
-def _fit(settings: Settings, ground: Ground, domain: str) -> Blended | None:
+def _blend_domains(settings: Settings, ground: Ground, name: str, models: Sequence[str]) -> list[dict[str, Any]]:
+    """Fit one blend for every target domain, or take what was fitted at validate; its rows of the models table."""
+    rows = []
+    for domain in (target for target in settings.targets if target in ground.candidates.domains):
+        started = time.monotonic()
+        is_fitted_here = ground.purpose == c.VALIDATE
+        fitted = _fit(settings, ground, domain, models) if is_fitted_here else read_blended(ground.night, name, domain)
+        if fitted is not None:
+            rows.append(_save(ground, name, domain, fitted, time.monotonic() - started))
+    if ground.purpose == c.VALIDATE:
+        recalibrate(ground.folders(name, [row[c.DOMAIN] for row in rows]))
+    return rows
+
+
+def _fit(settings: Settings, ground: Ground, domain: str, models: Sequence[str]) -> Blended | None:
     """Fit the weights on a domain's validation users; None where too few of them have a hit to learn from."""
     held_out, rules = ground.held_out.get(domain), settings.blend
-    sources = _read_sources(settings, ground, domain)
+    sources = _read_sources(ground, domain, models)
     if held_out is None or not sources:
         return None
     candidates = candidates_of(ground.candidates, held_out.domain_num)
@@ -111,28 +123,31 @@ def _fit(settings: Settings, ground: Ground, domain: str) -> Blended | None:
     if bool(kept_P.any()):
         rows_P, items_P = pairs.rows_P[kept_P][by_row_P], pairs.item_nums_P[kept_P][by_row_P]
         phi_PF = pair_features(sources, blend, held_out, candidates, rows_P, items_P)
-        ranker = fit_ranker(phi_PF, pairs.labels_P[kept_P][by_row_P], pairs.user_nums_P[kept_P][by_row_P])
+        ranker = fit_ranker(
+            phi_PF, pairs.labels_P[kept_P][by_row_P], pairs.user_nums_P[kept_P][by_row_P],
+            negatives_per_positive=ground.num_negatives.get(domain, 0),
+        )  # fmt: skip
     return Blended(tuple(source.name for source in sources), blend, ranker, ndcg)
 
 
-def _read_sources(settings: Settings, ground: Ground, domain: str) -> list[Source]:
-    """The settings' models that this run has fitted for the domain."""
+def _read_sources(ground: Ground, domain: str, models: Sequence[str]) -> list[Source]:
+    """The models that this run has fitted for the domain."""
     lake, run_id = ground.night.lake, ground.night.run_id
     folder = lake.at(model_location(run_id, ground.purpose, c.CROSSREC, domain))
     candidates = candidates_of(ground.candidates, ground.candidates.domains[domain])
     return [
         load_source(folder, name, candidates, ground.candidates.id_fingerprint)
-        for name in settings.blend.models
+        for name in models
         if has_file(lake.at(model_location(run_id, ground.purpose, name, domain)), "model.json")
     ]
 
 
-def _save(ground: Ground, domain: str, fitted: Blended, seconds: float) -> dict[str, Any]:
+def _save(ground: Ground, name: str, domain: str, fitted: Blended, seconds: float) -> dict[str, Any]:
     """Write the artifact of a purpose; returns its row of the models table."""
     run_id, number = ground.night.run_id, ground.candidates.domains[domain]
-    location = model_location(run_id, ground.purpose, c.CROSSREC, domain)
+    location = model_location(run_id, ground.purpose, name, domain)
     settings: Mapping[str, Any] = {"sources": list(fitted.sources), "valid_ndcg": fitted.valid_ndcg}
-    about = About(BLEND, c.CROSSREC, domain, number, ground.candidates.id_fingerprint, settings)
+    about = About(BLEND, name, domain, number, ground.candidates.id_fingerprint, settings)
 
     def write(folder: Path) -> None:
         save_blend(folder, fitted.blend)
@@ -141,7 +156,7 @@ def _save(ground: Ground, domain: str, fitted: Blended, seconds: float) -> dict[
 
     save_files(ground.night.lake.at(location), about, write)
     return {
-        c.RUN_ID: run_id, c.PURPOSE: ground.purpose, c.MODEL: c.CROSSREC, c.DOMAIN: domain, c.KIND: BLEND,
+        c.RUN_ID: run_id, c.PURPOSE: ground.purpose, c.MODEL: name, c.DOMAIN: domain, c.KIND: BLEND,
         "location": location, "settings": json.dumps(settings, sort_keys=True), "valid_ndcg": fitted.valid_ndcg,
         "seconds": seconds,
     }  # fmt: skip

@@ -34,7 +34,7 @@ from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.finetune import as_read_by, build_model, pick_rows
 from crossrec_core.tensors.fit import EpochReport
 from crossrec_core.tensors.folders import has_file
-from crossrec_core.tensors.ranker import Ranker
+from crossrec_core.tensors.ranker import Ranker, recalibrate
 from crossrec_core.tensors.validation import mean_ndcg
 from jobs.finetune import fit_domain_ranker, stage_of
 from jobs.ground import Ground, read_ground
@@ -66,6 +66,8 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
         ground = read_ground(settings, night, spark, purpose)
         fitted = [model for model in read_models(night, purpose, domains=settings.targets) if model.name in NEURAL]
         made = [compress_model(settings, ground, model) for model in fitted]
+        for name in NEURAL if purpose == c.VALIDATE and mode == "distilled" else ():
+            recalibrate(ground.folders(f"{name}_{mode}", [model.domain for model in fitted if model.name == name]))
         replaced = {c.RUN_ID: night.run_id, c.PURPOSE: purpose, c.MODEL: [f"{name}_{mode}" for name in NEURAL]}
         counts["models"] += write_rows(night.lake, t.MODELS, [row for row, _ in made], replace=replaced)
         counts["training_log"] += sum(num_logged for _, num_logged in made)

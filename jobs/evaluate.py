@@ -32,7 +32,10 @@ from crossrec_core.frames.click_metrics import (
     count_pair_users,
     to_atoms,
     to_click_sums,
+    to_reliability,
     to_thresholds,
+    to_user_clicks,
+    with_all_domains,
 )
 from crossrec_core.frames.intervals import BUCKET, means, to_bucket_sums, with_intervals
 from crossrec_core.frames.metrics import (
@@ -70,15 +73,21 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     available = fitted_models(settings, night)
     intervals = rank_intervals(user_values, evaluate, {model for own in available.values() for model in own}).persist()
     decisions = guard(intervals, evaluate, available, strategies_tried(settings, night))
-    metrics = to_metrics(intervals).unionByName(click_metrics(evaluate, night, spark))
+    pairs = read_table(spark, night.lake, t.PAIR_PROBABILITIES, run_id=night.run_id, where=TESTED)
+    pooled = with_all_domains(pairs)
+    atoms = to_atoms(pooled, num_buckets=evaluate.bootstrap_buckets, seed=evaluate.seed).persist(StorageLevel.DISK_ONLY)
+    metrics = to_metrics(intervals).unionByName(click_metrics(pooled, atoms, evaluate))
     metrics = metrics.unionByName(catalogue_metrics(evaluate, night, spark))
     users = to_user_metrics(user_values, lists=evaluate.n, keep=[evaluate.guard_n])
+    users = users.unionByName(to_user_clicks(pairs.where(F.col(c.PURPOSE) == c.BACKTEST), truth))
     counts = {
         t.USER_METRICS.name: _write(users, t.USER_METRICS, night),
         t.METRICS.name: _write(metrics, t.METRICS, night),
+        t.RELIABILITY.name: _write(to_reliability(atoms.where(F.col(c.PURPOSE) == c.BACKTEST)), t.RELIABILITY, night),
         t.TRANSFER_REPORT.name: write_report(intervals, decisions, evaluate, night, spark),
         t.DATA_QUALITY.name: write_quality(recommendations, truth, settings, night, spark),
     }
+    atoms.unpersist()
     user_values.unpersist()
     intervals.unpersist()
     return counts
@@ -96,11 +105,9 @@ def rank_intervals(user_values: DataFrame, evaluate: EvaluateSettings, models: I
     )
 
 
-def click_metrics(evaluate: EvaluateSettings, night: Night, spark: SparkSession) -> DataFrame:
+def click_metrics(pairs: DataFrame, atoms: DataFrame, evaluate: EvaluateSettings) -> DataFrame:
     """Rows of metrics about the probabilities; thresholds come from the validation pairs."""
-    pairs = read_table(spark, night.lake, t.PAIR_PROBABILITIES, run_id=night.run_id, where=TESTED)
     num_buckets, seed = evaluate.bootstrap_buckets, evaluate.seed
-    atoms = to_atoms(pairs, num_buckets=num_buckets, seed=seed)
     thresholds = to_thresholds(atoms.where(F.col(c.PURPOSE) == c.VALIDATE))
     sums = to_click_sums(atoms.where(F.col(c.PURPOSE) == c.BACKTEST), thresholds)
     users = count_pair_users(pairs.where(F.col(c.PURPOSE) == c.BACKTEST), num_buckets=num_buckets, seed=seed)
@@ -172,8 +179,9 @@ def guard(
 
 
 def fitted_models(settings: Settings, night: Night) -> dict[str, list[str]]:
-    """Names of the models fitted in this run, per target domain."""
-    rows = read_rows(night.lake, t.MODELS, where={c.RUN_ID: night.run_id})
+    """Names of the models fitted in this run that make lists, per target domain."""
+    found = read_rows(night.lake, t.MODELS, where={c.RUN_ID: night.run_id})
+    rows = [row for row in found if row[c.MODEL] != c.STACKED_BASELINES]
     return {domain: sorted({row[c.MODEL] for row in rows if row[c.DOMAIN] == domain}) for domain in settings.targets}
 
 

@@ -5,7 +5,8 @@
 
 All stop early at validate, on the same budget: the epochs of train.finetune over the target's rows. Only what was
 chosen there is refitted elsewhere, for the epochs found. The click probability is fitted on the validation users'
-labelled pairs with the validate model, and goes with the models of all purposes.
+labelled pairs with the validate model, calibrated together with the other domains', and goes with the models of all
+purposes.
 """
 
 import sys
@@ -39,7 +40,7 @@ from crossrec_core.tensors.finetune import (
 )
 from crossrec_core.tensors.folders import has_file
 from crossrec_core.tensors.pairs import phi_of_pairs
-from crossrec_core.tensors.ranker import Ranker, fit_ranker
+from crossrec_core.tensors.ranker import Ranker, fit_ranker, recalibrate
 from jobs.ground import Ground, read_ground, read_labelled_pairs
 from jobs.pretrain import (
     ALL_DOMAINS,
@@ -72,6 +73,8 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
         for model in (c.TRANSFERRED, c.TARGET_ONLY):
             fitted = targets if model in neural_models(settings) else []
             rows = [_fit_domain(settings, ground, domain, model, None) for domain in fitted]
+            if purpose == c.VALIDATE:
+                recalibrate(ground.folders(model, fitted))
             replaced = {c.RUN_ID: night.run_id, c.PURPOSE: purpose, c.MODEL: model}
             counts["models"] += write_rows(night.lake, t.MODELS, [row for row, _ in rows], replace=replaced)
             counts["training_log"] += sum(num_logged for _, num_logged in rows)
@@ -257,7 +260,9 @@ def fit_domain_ranker(ground: Ground, model: SequenceModel, domain: str) -> Rank
         nums_V=ground.candidates.items[held_out.domain_num],
         popularity_V=ground.candidates.popularity[held_out.domain_num],
     )  # fmt: skip
-    return fit_ranker(phi_PF, pairs.labels_P, pairs.user_nums_P)
+    return fit_ranker(
+        phi_PF, pairs.labels_P, pairs.user_nums_P, negatives_per_positive=ground.num_negatives.get(domain, 0)
+    )
 
 
 main = step_command("finetune", run)

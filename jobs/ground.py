@@ -1,7 +1,7 @@
 """A run's tables in, what training for one purpose stands on out; no model is trained here."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from crossrec_core.delta import live_files
 from crossrec_core.errors import LakeError
 from crossrec_core.frames.ids import fingerprint
 from crossrec_core.frames.storage import read_table
-from crossrec_core.lake import Lake
+from crossrec_core.lake import Lake, model_location
 from crossrec_core.lake_reader import read_arrow, scan_arrow
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
@@ -47,6 +47,13 @@ class Ground:
     held_out: Mapping[str, HeldOut]  # by domain; empty for all purposes but validate
     device: torch.device
     catalogue_sizes: Mapping[int, int] = field(default_factory=dict)  # by domain number: candidates, all events known
+    # by target domain: negatives sampled beside a positive; 0 where the labels are read off the log
+    num_negatives: Mapping[str, int] = field(default_factory=dict)
+
+    def folders(self, model: str, domains: Iterable[str]) -> dict[str, str]:
+        """Where the artifacts of a model lie, by domain."""
+        run_id, lake = self.night.run_id, self.night.lake
+        return {domain: lake.at(model_location(run_id, self.purpose, model, domain)) for domain in domains}
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,10 @@ def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: 
     torch.set_num_threads(settings.train.threads or len(os.sched_getaffinity(0)))
     device = pick_device(settings.train.device)
     sizes = read_catalogue_sizes(night, candidates.domains)
-    return Ground(night, purpose, files, candidates, config, text_vectors_IK, attributes, held_out, device, sizes)
+    num_negatives = {domain: settings.sampled_negatives(domain) for domain in settings.targets}
+    return Ground(
+        night, purpose, files, candidates, config, text_vectors_IK, attributes, held_out, device, sizes, num_negatives
+    )
 
 
 def read_catalogue_sizes(night: Night, domains: Mapping[str, int]) -> dict[int, int]:

@@ -31,11 +31,17 @@ class FittedModel:
     segments: tuple[str, ...] = c.USER_SEGMENTS
 
 
-def read_models(night: Night, purpose: str, *, domains: Sequence[str]) -> list[FittedModel]:
-    """The models fitted for a purpose on the domains, by name and domain; what is only pretrained makes no lists."""
+def read_models(
+    night: Night, purpose: str, *, domains: Sequence[str], with_controls: bool = False
+) -> list[FittedModel]:
+    """The models fitted for a purpose on the domains, by name and domain; what is only pretrained makes no lists.
+
+    Nor does the control of the click probability, which is asked for its pairs alone.
+    """
+    left_out = (c.PRETRAINED,) if with_controls else (c.PRETRAINED, c.STACKED_BASELINES)
     where = {c.RUN_ID: night.run_id, c.PURPOSE: purpose}
     rows = read_rows(night.lake, t.MODELS, where=where)
-    models = [to_model(row) for row in rows if row[c.DOMAIN] in domains and row[c.MODEL] != c.PRETRAINED]
+    models = [to_model(row) for row in rows if row[c.DOMAIN] in domains and row[c.MODEL] not in left_out]
     return sorted(models, key=lambda model: (model.name, model.domain))
 
 

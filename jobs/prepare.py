@@ -24,7 +24,7 @@ from crossrec_core.frames.normalise import (
     to_value_measures,
     with_normalised,
 )
-from crossrec_core.frames.pairs import to_labelled_pairs
+from crossrec_core.frames.pairs import to_labelled_pairs, to_rated_pairs
 from crossrec_core.frames.pca import fit_components, to_component_measures
 from crossrec_core.frames.popularity import to_popularity, with_listed_items
 from crossrec_core.frames.profiles import to_user_profiles
@@ -196,15 +196,25 @@ def write_held_out(settings: Settings, store: Store) -> dict[str, int]:
     ).cache()  # fmt: skip
     try:
         user_ids, item_ids = store.read_all(t.USER_IDS), store.read_all(t.ITEM_IDS)
-        counts = store.write(with_outside_ids(truth, user_ids, item_ids), t.TRUTH)
+        named = with_outside_ids(truth, user_ids, item_ids)
+        counts = store.write(named, t.TRUTH)
+        rated = {name: settings.domains[name].positive_value for name in settings.targets if is_rated(settings, name)}
         pairs = to_labelled_pairs(
-            truth, histories, popularity, negatives_per_positive=settings.split.negatives_per_positive,
-            seed=settings.split.seed,
+            truth.where(~F.col(c.DOMAIN).isin(*rated)) if rated else truth, histories, popularity,
+            negatives_per_positive=settings.split.negatives_per_positive, seed=settings.split.seed,
         )  # fmt: skip
+        if rated:
+            own = to_rated_pairs(named, store.read(t.INTERACTIONS), positive_values=rated)
+            pairs = pairs.unionByName(own)
         counts |= store.write(with_outside_ids(pairs, user_ids, item_ids), t.LABELLED_PAIRS)
         return counts | write_validation(truth, settings, store)
     finally:
         truth.unpersist()
+
+
+def is_rated(settings: Settings, domain: str) -> bool:
+    """Whether the values of a domain's events say what is a click."""
+    return settings.sampled_negatives(domain) == 0
 
 
 def write_validation(truth: DataFrame, settings: Settings, store: Store) -> dict[str, int]:

@@ -36,8 +36,9 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
             users, models, settings, night, spark, purpose=purpose, targets=targets
         )
         counts[f"{t.PAIR_PROBABILITIES.name}:{purpose}"] = write_pairs(
-            models, settings, night, spark, purpose=purpose, targets=targets
-        )
+            read_models(night, purpose, domains=settings.targets, with_controls=True), settings, night, spark,
+            purpose=purpose, targets=targets,
+        )  # fmt: skip
     return counts
 
 

@@ -72,7 +72,7 @@ def choose_models(settings: Settings, night: Night) -> dict[str, dict[str, tuple
 
 def _with_blend(models: Sequence[str], night: Night, domain: str) -> list[str]:
     """The blend too, where one was fitted at validate."""
-    return [*models, c.CROSSREC] if blend.read_blended(night, domain) else list(models)
+    return [*models, c.CROSSREC] if blend.read_blended(night, c.CROSSREC, domain) else list(models)
 
 
 def fittable_models(settings: Settings) -> list[str]:

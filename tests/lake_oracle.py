@@ -154,7 +154,8 @@ def _all_lists(lake: Lake, run_id: str) -> Iterator[tuple[str, str, Lists]]:
 def _all_pairs(lake: Lake, run_id: str) -> dict[tuple[str, str, str], list[tuple[str, int, float]]]:
     pairs = defaultdict(list)
     for row in _rows(lake, t.PAIR_PROBABILITIES, {c.RUN_ID: run_id}):
-        pairs[row[c.PURPOSE], row[c.MODEL], row[c.DOMAIN]].append((row[c.USER_ID], row[c.LABEL], row[c.PROBABILITY]))
+        for domain in (row[c.DOMAIN], "all"):
+            pairs[row[c.PURPOSE], row[c.MODEL], domain].append((row[c.USER_ID], row[c.LABEL], row[c.PROBABILITY]))
     return pairs
 
 

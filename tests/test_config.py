@@ -72,6 +72,12 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
             "[domains.a]\npath = 'x'\n[train]\ntransfer = ['joint', 'magic']",
             "transfer: seen 'magic'; expected one of zero",
         ),
+        ("[domains.all]\npath = 'x'", "domains.all: 'all' stands for all domains together"),
+        ("[domains.a]\npath = 'x'\npositive_value = 4", "domains.a.positive_value: 4, but a has no value column"),
+        (
+            "[domains.a]\npath = 'x'\n[blend]\nstacked_baselines = ['transferred']",
+            "blend.stacked_baselines: 'transferred' is not in baselines.models",
+        ),
         ("[domains.a]\npath = 3", "domains.a.path: seen 3; expected text"),
         ("[domains.a]\npath = 'x'\nexclude_seen = 1", "expected true or false"),
         ("domains = 3", "domains: seen 3; expected a table"),

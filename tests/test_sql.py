@@ -71,6 +71,11 @@ def rows_of_night(night: date) -> Rows:
             {c.DOMAIN: "films", "check": "rows_read", "value": 10.0},
             {c.DOMAIN: "films", "check": "rejected:bad time", "value": 4.0},
         ],
+        "reliability": [
+            {c.MODEL: "crossrec", c.DOMAIN: c.ALL, "bin": place, "lowest": place / 4, "highest": (place + 1) / 4,
+             "mean_probability": (place + 0.5) / 4, "click_rate": place / 4, "positives": place, "pairs": 4}
+            for place in range(4)
+        ],
         "metrics": [
             measure("coverage", c.ALL, 10, night.day / 8, None), measure("ndcg", c.ALL, 10, night.day / 16, 0.03),
             measure("ndcg", c.COLD_IN_DOMAIN, 10, 0.0, 0.0), measure("click_precision", c.ALL, 0, None, None),

@@ -19,6 +19,8 @@ CLICK_METRICS = (
     "click_best_constant_accuracy",
 )  # fmt: skip
 CLICK_MEASURES = tuple((metric, 0) for metric in CLICK_METRICS)
+# Per user: what a mean over pairs is made of, so that users can be resampled
+USER_SUMS = ("click_pairs", "click_positives", "click_log_loss_sum", "click_brier_sum")
 NUM_BINS = 15
 DEFAULT_THRESHOLD = 0.5
 THRESHOLD = "threshold"
@@ -29,6 +31,47 @@ _MODEL = (c.PURPOSE, c.MODEL, c.DOMAIN)
 _PLAIN_SUMS = (
     "pairs", "positives", "log_loss", "brier", "true_positives", "predicted", "placed_positives", "placed_negatives",
 )  # fmt: skip
+
+
+def with_all_domains(pair_probabilities: DataFrame) -> DataFrame:
+    """The pairs of each domain, and once more those of all domains together under the name ``all``."""
+    return pair_probabilities.withColumn(c.DOMAIN, F.explode(F.array(c.DOMAIN, F.lit(c.ALL))))
+
+
+def to_user_clicks(pair_probabilities: DataFrame, truth: DataFrame) -> DataFrame:
+    """Rows of user_metrics: USER_SUMS of each user's pairs, n = 0, under the user's own segment."""
+    segments = truth.select(c.PURPOSE, c.DOMAIN, c.USER_ID, c.SEGMENT).distinct()
+    label, one = F.col(c.LABEL), F.lit(1.0)
+    terms = _loss_terms(F.lit(0.0), pairs=one, positives=label)
+    sums = [F.sum(terms[name]).cast("double") for name in ("pairs", "positives", "log_loss", "brier")]
+    rows = [
+        F.struct(F.lit(metric).alias(c.METRIC), F.lit(0).alias(c.N), total.alias("value"))
+        for metric, total in zip(USER_SUMS, sums, strict=True)
+    ]
+    keys = (c.PURPOSE, c.MODEL, c.DOMAIN, c.USER_ID, c.SEGMENT)
+    return (
+        pair_probabilities.join(segments, [c.PURPOSE, c.DOMAIN, c.USER_ID], how="inner")
+        .groupBy(*keys)
+        .agg(F.array(*rows).alias("rows"))
+        .select(*keys, F.inline("rows"))
+    )
+
+
+def to_reliability(atoms: DataFrame) -> DataFrame:
+    """Per model, domain and bin: what was foreseen and what came; the columns of ``reliability`` without run_id."""
+    pairs, positives = F.sum("pairs"), F.sum("positives")
+    return (
+        atoms.withColumn("bin", _bin().cast("int"))
+        .groupBy(c.MODEL, c.DOMAIN, "bin")
+        .agg(
+            F.min(c.PROBABILITY).alias("lowest"),
+            F.max(c.PROBABILITY).alias("highest"),
+            (F.sum(F.col(c.PROBABILITY) * F.col("pairs")) / pairs).alias("mean_probability"),
+            (positives / pairs).alias("click_rate"),
+            positives.alias("positives"),
+            pairs.alias("pairs"),
+        )
+    )
 
 
 def to_atoms(pair_probabilities: DataFrame, *, num_buckets: int, seed: int) -> DataFrame:
@@ -77,7 +120,7 @@ def to_click_sums(atoms: DataFrame, thresholds: DataFrame) -> DataFrame:
     """
     cut = F.coalesce(F.col(THRESHOLD), F.lit(DEFAULT_THRESHOLD))
     predicted = F.when(F.col(c.PROBABILITY) >= cut, 1.0).otherwise(0.0)
-    terms = {**_loss_terms(predicted), **_placements()}
+    terms = {**_loss_terms(predicted, pairs=F.col("pairs"), positives=F.col("positives")), **_placements()}
     plain = [F.coalesce(F.sum(terms[name]).cast("double"), F.lit(0.0)) for name in _PLAIN_SUMS]
     return (
         atoms.join(F.broadcast(thresholds), [c.MODEL, c.DOMAIN], how="left")
@@ -151,9 +194,8 @@ def _with_counts_below_slice(atoms: DataFrame) -> DataFrame:
     )  # fmt: skip
 
 
-def _loss_terms(predicted: Column) -> dict[str, Column]:
+def _loss_terms(predicted: Column, *, pairs: Column, positives: Column) -> dict[str, Column]:
     probability = F.col(c.PROBABILITY)
-    pairs, positives = F.col("pairs"), F.col("positives")
     clipped = F.greatest(F.lit(_SMALLEST), F.least(F.lit(1 - _SMALLEST), probability))
     return {
         "pairs": pairs,

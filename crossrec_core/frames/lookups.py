@@ -7,7 +7,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 
-def lookup(values: Mapping[str, str | int | Sequence[str]], key: str) -> Column:
+def lookup(values: Mapping[str, str | int | float | Sequence[str]], key: str) -> Column:
     """``values[key]`` per row, null where the mapping lacks it; for settings-sized mappings, never for users or items.
 
     Raises:
@@ -19,7 +19,7 @@ def lookup(values: Mapping[str, str | int | Sequence[str]], key: str) -> Column:
     return F.create_map(*pairs)[F.col(key)]
 
 
-def _literal(value: str | int | Sequence[str]) -> Column:
+def _literal(value: str | int | float | Sequence[str]) -> Column:
     if isinstance(value, int):
         return F.lit(value).cast("bigint")
-    return F.lit(value) if isinstance(value, str) else F.array(*map(F.lit, value)).cast("array<string>")
+    return F.lit(value) if isinstance(value, str | float) else F.array(*map(F.lit, value)).cast("array<string>")

@@ -1,9 +1,16 @@
-"""Truth and candidates in, labelled pairs for the click metrics out: held-out items against sampled unseen ones."""
+"""Truth and candidates in, labelled pairs for the click metrics out.
 
-from pyspark.sql import DataFrame
+Held-out items against sampled unseen ones; or, where an event says by its value whether it was liked, held-out items
+against held-out items.
+"""
+
+from collections.abc import Mapping
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
+from crossrec_core.frames.lookups import lookup
 from crossrec_core.frames.numbering import with_position
 
 _GROUP = (c.PURPOSE, c.DOMAIN)
@@ -22,11 +29,38 @@ def to_labelled_pairs(
     same pairs whatever their order. Draws that hit an item of the user's known history in the domain or any held-out
     item of the user are dropped, and repeated draws count once: a user may get fewer negatives than asked for.
     """
-    is_positive = F.col(c.IS_KNOWN_ITEM) & (F.col(c.SEGMENT) != c.NEW)
-    positives = truth.where(is_positive).select(*_GROUP, c.USER_NUM, c.ITEM_NUM)
+    positives = truth.where(_can_be_scored()).select(*_GROUP, c.USER_NUM, c.ITEM_NUM)
     draws = _to_draws(positives, negatives_per_positive=negatives_per_positive, seed=seed)
     negatives = _keep_unseen(_to_items(draws, popularity), histories, truth)
     return positives.withColumn(c.LABEL, F.lit(1)).unionByName(negatives.withColumn(c.LABEL, F.lit(0)))
+
+
+def to_rated_pairs(truth: DataFrame, interactions: DataFrame, *, positive_values: Mapping[str, float]) -> DataFrame:
+    """The truth of the domains in ``positive_values`` with label 1 where its value is at least the domain's, else 0.
+
+    truth                     interactions                       ``positive_values`` = {"films": 4}
+    user  item  event_order   user  item  event_order  value     user  item  label
+    u     a     7             u     a     7            5    ->   u     a     1
+    u     b     8             u     b     8            3         u     b     0
+
+    ``truth`` has outside ids beside its numbers, ``interactions`` holds values as they were logged. An item's first
+    held-out event decides, the highest value where one moment has several; without a value there is no pair. Users
+    and items are those of ``to_labelled_pairs``.
+    """
+    names = (c.DOMAIN, c.USER_ID, c.ITEM_ID, c.EVENT_ORDER)
+    is_asked = F.col(c.DOMAIN).isin(*positive_values)
+    valued = interactions.where(is_asked).groupBy(*names).agg(F.max(c.VALUE).alias(c.VALUE))
+    label = (F.col(c.VALUE) >= lookup(positive_values, c.DOMAIN)).cast("int")
+    return (
+        truth.where(is_asked & _can_be_scored())
+        .join(valued, on=list(names), how="inner")
+        .where(F.col(c.VALUE).isNotNull())
+        .select(*_GROUP, c.USER_NUM, c.ITEM_NUM, label.alias(c.LABEL))
+    )
+
+
+def _can_be_scored() -> Column:
+    return F.col(c.IS_KNOWN_ITEM) & (F.col(c.SEGMENT) != c.NEW)
 
 
 def _to_draws(positives: DataFrame, *, negatives_per_positive: int, seed: int) -> DataFrame:

@@ -63,6 +63,4 @@ def _between(common: Platt, own: Platt | None, num_pairs: int) -> Platt:
     if own is None:
         return common
     weight = num_pairs / (num_pairs + HALF_OWN)
-    return Platt(
-        weight * own.slope + (1 - weight) * common.slope, weight * own.offset + (1 - weight) * common.offset
-    )
+    return Platt(weight * own.slope + (1 - weight) * common.slope, weight * own.offset + (1 - weight) * common.offset)

@@ -60,9 +60,21 @@ def has_file(path: str, name: str) -> bool:
     return bool(filesystem.exists(f"{root.rstrip('/')}/{name}"))
 
 
+def replace_json(path: str, name: str, content: Any) -> None:
+    """Put one JSON file of the folder at ``path`` (local or URL) in the place of another, in one step."""
+    local = local_path(path)
+    if local is None:
+        filesystem, root = url_to_fs(plain_uri(path))
+        filesystem.pipe_file(f"{root.rstrip('/')}/{name}", _to_text(content).encode())
+        return
+    with tempfile.TemporaryDirectory(prefix=".json.", dir=local) as staging:
+        write_json(Path(staging) / name, content)
+        os.replace(Path(staging) / name, Path(local) / name)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` with sorted keys, so that equal contents give equal files."""
-    path.write_text(json.dumps(content, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+    path.write_text(_to_text(content), encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -97,6 +109,10 @@ def _upload(staging: Path, url: str) -> None:
         filesystem.rm(root, recursive=True)
     for file in sorted(staging.iterdir(), key=lambda file: (file.suffix == ".json", file.name)):
         filesystem.put_file(str(file), f"{root.rstrip('/')}/{file.name}")
+
+
+def _to_text(content: Any) -> str:
+    return json.dumps(content, sort_keys=True, indent=1) + "\n"
 
 
 def _first_line(error: Exception) -> str:

@@ -5,8 +5,10 @@ model's coordinates as it likes, so phi holds nothing but what a rotation leaves
 then hold for its refits.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -14,13 +16,14 @@ from torch import Tensor
 
 from crossrec_core.tensors.base_rate import Sampling, among_all, sampling_of, sampling_rate
 from crossrec_core.tensors.calibration import MIN_PAIRS, Held, Platt, calibrate_together, has_both
-from crossrec_core.tensors.folders import read_json, read_tensors, write_json
+from crossrec_core.tensors.folders import has_file, open_folder, read_json, read_tensors, replace_json, write_json
 from crossrec_core.tensors.logistic import fit_logistic
 
 NUM_FEATURES = 8
 POPULARITY_FLOOR = 1e-6
 SHORTEST = 1e-12  # product of two lengths below which a cosine is 0
 RANKING = 0.25  # weight of the ranking loss beside the log loss
+RANKER_FILE = "ranker.json"
 TENSORS = ("weights_F", "mean_F", "scale_F", "held_logits_H", "held_labels_H")
 _HASH = 0x9E3779B97F4A7C1  # odd: neighbouring numbers fall into different halves
 
@@ -35,7 +38,7 @@ class Ranker:
     slope: float
     offset: float
     num_pairs: int
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     # float64: what slope and offset are fitted on, kept so that other domains can join in
     held_logits_H: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
     held_labels_H: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
@@ -77,8 +80,9 @@ def fit_ranker(
     """Fit w on one half of the users by log loss and a ranking loss, and calibrate it on the other (Platt 1999).
 
     ``groups_P`` are user numbers: a user's pairs stay in one half. ``l2`` is the penalty l2/2 |w|^2 beside the summed
-    losses. Without ``MIN_PAIRS`` pairs of both labels in the second half w is fitted on all pairs and left uncalibrated.
-    ``negatives_per_positive`` says how the negatives were sampled; 0 for labels read off the log. Deterministic.
+    losses. Without ``MIN_PAIRS`` pairs of both labels in the second half w is fitted on all pairs and left
+    uncalibrated. ``negatives_per_positive`` says how the negatives were sampled; 0 for labels read off the log.
+    Deterministic.
     """
     labels_P = labels_P.double()
     second_P = half_of(groups_P) == 1
@@ -123,22 +127,41 @@ def half_of(groups_P: Tensor) -> Tensor:
     return (groups_P * _HASH >> 40) & 1
 
 
+def recalibrate(folders: Mapping[str, str]) -> None:
+    """Calibrate one model's rankers of several domains together, in their folders (paths or URLs) by domain.
+
+    Folders without a ranker are left alone. What is written depends on the fits alone, not on calibrations before.
+    """
+    rankers = {}
+    for domain, path in folders.items():
+        if has_file(path, RANKER_FILE):
+            with open_folder(path) as folder:
+                rankers[domain] = load_ranker(folder)
+    fitted = {domain: ranker for domain, ranker in rankers.items() if ranker is not None}
+    found = calibrate_together({domain: ranker.held for domain, ranker in fitted.items()})
+    for domain, ranker in fitted.items():
+        replace_json(folders[domain], RANKER_FILE, _numbers_of(calibrated(ranker, found[domain])))
+
+
 def save_ranker(folder: Path, ranker: Ranker) -> None:
     """Write ``ranker.safetensors`` and ``ranker.json`` into a local folder."""
-    content = asdict(ranker)
-    tensors = {name: content.pop(name).contiguous() for name in TENSORS}
-    save_file(tensors, folder / "ranker.safetensors")
-    write_json(folder / "ranker.json", content)
+    save_file({name: getattr(ranker, name).contiguous() for name in TENSORS}, folder / "ranker.safetensors")
+    write_json(folder / RANKER_FILE, _numbers_of(ranker))
 
 
 def load_ranker(folder: Path) -> Ranker | None:
     """Read what ``save_ranker`` wrote; None when the folder has no ranker."""
-    if not (folder / "ranker.json").exists():
+    if not (folder / RANKER_FILE).exists():
         return None
-    tensors, content = read_tensors(folder / "ranker.safetensors"), read_json(folder / "ranker.json")
+    content: dict[str, Any] = read_json(folder / RANKER_FILE)
+    content |= read_tensors(folder / "ranker.safetensors")
     # A ranker of an older release has neither what calibrates it nor how its pairs were drawn
-    sampling = Sampling(**content.pop("sampling", {}))
-    return Ranker(**{name: tensors[name] for name in TENSORS if name in tensors}, **content, sampling=sampling)
+    return Ranker(**content | {"sampling": Sampling(**content.get("sampling", {}))})
+
+
+def _numbers_of(ranker: Ranker) -> dict[str, Any]:
+    """What of a ranker is no tensor."""
+    return {name: value for name, value in asdict(ranker).items() if name not in TENSORS}
 
 
 def _standardise(phi_PF: Tensor) -> tuple[Tensor, Tensor]:

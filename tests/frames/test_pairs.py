@@ -1,6 +1,6 @@
 import pytest
 
-from crossrec_core.frames.pairs import to_labelled_pairs
+from crossrec_core.frames.pairs import to_labelled_pairs, to_rated_pairs
 from crossrec_core.frames.popularity import to_popularity
 from crossrec_core.frames.sequences import to_histories
 from crossrec_core.frames.splits import to_known_events
@@ -64,3 +64,30 @@ def test_pairs_depend_on_the_seed_and_not_on_partitions(spark):
     once = rows_of(pairs_of(spark), *PAIR, "label")
     assert once == rows_of(pairs_of(spark, num_files=4), *PAIR, "label")
     assert once != rows_of(pairs_of(spark, seed=18), *PAIR, "label")
+
+
+TRUTH = (
+    "purpose string, domain string, user_num bigint, user_id string, item_num bigint, item_id string, "
+    "event_order bigint, is_known_item boolean, segment string"
+)
+LOG = "domain string, user_id string, item_id string, event_order bigint, value double"
+
+
+def test_a_held_out_item_is_a_click_where_its_value_says_so(spark):
+    def held(domain, item, order, *, is_known=True, segment="warm"):
+        return ("backtest", domain, 1, "u", item, f"i{item}", order, is_known, segment)
+
+    truth = spark.createDataFrame(
+        [held("films", 1, 7), held("films", 2, 8), held("films", 3, 9), held("films", 4, 9, is_known=False),
+         held("films", 5, 9, segment="new"), held("films", 6, 9), held("books", 1, 7)], TRUTH,
+    )  # fmt: skip
+    log = spark.createDataFrame(
+        [("films", "u", "i1", 7, 4.0), ("films", "u", "i1", 9, 1.0), ("films", "u", "i2", 8, 3.5),
+         ("films", "u", "i3", 9, 2.0), ("films", "u", "i3", 9, 5.0), ("films", "u", "i4", 9, 5.0),
+         ("films", "u", "i5", 9, 5.0), ("films", "u", "i6", 9, None), ("films", "v", "i2", 8, 5.0),
+         ("books", "u", "i1", 7, 5.0)], LOG,
+    )  # fmt: skip
+    pairs = to_rated_pairs(truth, log, positive_values={"films": 4.0})
+    assert rows_of(pairs, *PAIR, "label") == [
+        ("backtest", "films", 1, 1, 1), ("backtest", "films", 1, 2, 0), ("backtest", "films", 1, 3, 1),
+    ]  # fmt: skip

@@ -15,6 +15,7 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.config import read_config
 from crossrec_core.delta import write_rows
+from crossrec_core.frames.click_metrics import USER_SUMS
 from crossrec_core.frames.segments import SEGMENTS
 from crossrec_core.frames.storage import read_table
 from crossrec_core.lake import Lake
@@ -169,15 +170,50 @@ def test_every_metric_equals_the_oracle(world: World) -> None:
 
 
 def test_user_metrics_hold_each_users_own_segment_at_the_guards_n(spark: SparkSession, world: World) -> None:
-    rows = written(spark, world, t.USER_METRICS)
+    stored = written(spark, world, t.USER_METRICS)
+    assert not stored.duplicated(list(t.USER_METRICS.key)).any()
+    rows = stored[~stored.metric.isin(USER_SUMS)]
     assert set(rows.n) == {world.settings.evaluate.guard_n}
     assert set(rows.segment) == {c.WARM, c.COLD_IN_DOMAIN, c.NEW, c.KNOWN_ITEMS, c.HEAD_ITEMS, c.TAIL_ITEMS}
-    assert not rows.duplicated(list(t.USER_METRICS.key)).any()
     of_all = rows[(rows.purpose == c.BACKTEST) & rows.segment.isin([c.WARM, c.COLD_IN_DOMAIN, c.NEW])]
     means = of_all.groupby([c.MODEL, c.DOMAIN, c.METRIC])["value"].mean()
     metrics = written(spark, world, t.METRICS).set_index([c.SEGMENT, c.N, c.MODEL, c.DOMAIN, c.METRIC])["value"]
     for key, seen in means.items():
         assert seen == pytest.approx(metrics[(c.ALL, 10, *key)], abs=1e-9)
+
+
+def test_user_metrics_hold_the_sums_that_click_metrics_are_means_of(spark: SparkSession, world: World) -> None:
+    stored = written(spark, world, t.USER_METRICS)
+    rows = stored[stored.metric.isin(USER_SUMS)]
+    assert set(rows.purpose) == {c.BACKTEST}
+    assert set(rows.n) == {0}
+    segments = {(row[c.PURPOSE], row[c.DOMAIN], row[c.USER_ID]): row[c.SEGMENT] for row in world.rows["truth"]}
+    assert all(segments[row.purpose, row.domain, row.user_id] == row.segment for row in rows.itertuples())
+    sums = rows.pivot_table(index=[c.MODEL, c.DOMAIN], columns=c.METRIC, values="value", aggfunc="sum")
+    metrics = written(spark, world, t.METRICS).set_index([c.METRIC, c.MODEL, c.DOMAIN])["value"].sort_index()
+    for (model, domain), found in sums.iterrows():
+        for metric in ("click_log_loss", "click_brier"):
+            mean = found[f"{metric}_sum"] / found["click_pairs"]
+            assert mean == pytest.approx(metrics[metric, model, domain])
+        assert found["click_positives"] / found["click_pairs"] == pytest.approx(
+            metrics["click_base_rate", model, domain]
+        )
+
+
+def test_reliability_holds_what_the_calibration_error_is_made_of(spark: SparkSession, world: World) -> None:
+    bins = written(spark, world, t.RELIABILITY)
+    assert not bins.duplicated(list(t.RELIABILITY.key)).any()
+    assert set(bins.domain) == {*DOMAINS, c.ALL}
+    metrics = written(spark, world, t.METRICS).set_index([c.METRIC, c.MODEL, c.DOMAIN])["value"].sort_index()
+    pairs = [row for row in world.rows["pair_probabilities"] if row[c.PURPOSE] == c.BACKTEST]
+    for (model, domain), own in bins.groupby([c.MODEL, c.DOMAIN]):
+        labels = [row[c.LABEL] for row in pairs if row[c.MODEL] == model and domain in (c.ALL, row[c.DOMAIN])]
+        assert (own.pairs.sum(), own.positives.sum()) == (len(labels), sum(labels))
+        gap = (own.pairs * (own.mean_probability - own.click_rate).abs()).sum() / own.pairs.sum()
+        assert gap == pytest.approx(metrics["click_ece", model, domain])
+        ordered = own.sort_values("bin")
+        assert (ordered.highest.shift().iloc[1:] < ordered.lowest.iloc[1:]).all()
+        assert own.mean_probability.between(own.lowest - 1e-12, own.highest + 1e-12).all()
 
 
 def test_intervals_hold_their_value_and_coverage_has_none(spark: SparkSession, world: World) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from itertools import product
 
 import pytest
 from pyspark.sql import SparkSession
@@ -155,6 +156,36 @@ def test_the_blend_is_served_from_sources_refitted_on_everything(
     scores = model.score(users)
     assert scores.is_personal_B.tolist() == [True, False]
     assert bool((scores.block(0, 5)[0] > FILL_TOP).all())
+
+
+def test_the_stacked_baselines_state_probabilities_and_make_no_lists(finished_night: FinishedNight) -> None:
+    lake, where = finished_night.night.lake, {c.RUN_ID: "parity", c.MODEL: c.STACKED_BASELINES}
+    fitted = read_arrow(lake, t.MODELS, where=where).to_pylist()
+    assert {(row[c.PURPOSE], row[c.DOMAIN]) for row in fitted} == set(product((c.VALIDATE, c.BACKTEST), (BOOKS, FILMS)))
+    assert {name for row in fitted for name in json.loads(row["settings"])["sources"]} == {"item_knn", "markov"}
+    assert read_arrow(lake, t.RECOMMENDATIONS, where=where).num_rows == 0
+    metrics = read_arrow(lake, t.METRICS, where={c.RUN_ID: "parity"}).to_pylist()
+    assert {row[c.METRIC].split("_")[0] for row in metrics if row[c.MODEL] == c.STACKED_BASELINES} == {"click"}
+    pairs = {
+        model: {(row[c.USER_ID], row[c.ITEM_ID]) for row in read_arrow(
+            lake, t.PAIR_PROBABILITIES, where={c.RUN_ID: "parity", c.MODEL: model, c.PURPOSE: c.BACKTEST}
+        ).to_pylist()}
+        for model in (c.STACKED_BASELINES, c.CROSSREC)
+    }  # fmt: skip
+    assert pairs[c.STACKED_BASELINES] == pairs[c.CROSSREC] != set()
+
+
+def test_listed_probabilities_are_lower_than_those_of_sampled_pairs(finished_night: FinishedNight) -> None:
+    """Of 20 films a user has up to 9 behind them; pairs hold one click to at most four others."""
+    lake = finished_night.night.lake
+    where = {c.RUN_ID: "parity", c.MODEL: c.CROSSREC, c.PURPOSE: c.BACKTEST, c.DOMAIN: FILMS}
+    of_pairs = {(row[c.USER_ID], row[c.ITEM_ID]): row[c.PROBABILITY]
+                for row in read_arrow(lake, t.PAIR_PROBABILITIES, where=where).to_pylist()}  # fmt: skip
+    listed = {(row[c.USER_ID], row[c.ITEM_ID]): row[c.PROBABILITY]
+              for row in read_arrow(lake, t.RECOMMENDATIONS, where=where).to_pylist()}  # fmt: skip
+    both = of_pairs.keys() & listed.keys()
+    assert len(both) > 20
+    assert all(listed[key] < of_pairs[key] for key in both)
 
 
 @pytest.mark.parametrize(

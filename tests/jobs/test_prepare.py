@@ -41,6 +41,7 @@ RARER = {
     "split": {"protocol": "leave_one_out"},
     "normalise": {"fill": "drop", "min_item_events": 8, "pca_dimensions": 2},
     "score": {"candidates": "listed"},
+    "domains": {"films": {"positive_value": 4.0}},
 }
 
 
@@ -140,6 +141,18 @@ def test_negatives_are_never_seen_nor_truth(prepared):
     assert negatives
     assert not negatives & truth
     assert not negatives & {(*key, item) for *key, items in histories for item in items}
+
+
+def test_values_as_logged_label_the_held_out_items_of_a_rated_domain(prepared):
+    """Items' values are their numbers: i4 and above are clicks. Books have no values: their negatives are sampled."""
+    pairs = prepared.rows(t.LABELLED_PAIRS, "two", c.DOMAIN, c.PURPOSE, c.USER_ID, c.ITEM_ID, c.LABEL)
+    films = [row for row in pairs if row[0] == "films"]
+    assert {label for *_, label in films} == {0, 1}
+    assert all(label == (int(item[1:]) >= 4) for *_, item, label in films)
+    known = prepared.rows(t.TRUTH, "two", c.DOMAIN, c.PURPOSE, c.USER_ID, c.ITEM_ID, c.IS_KNOWN_ITEM, c.SEGMENT)
+    expected = {tuple(key) for *key, is_known, segment in known if key[0] == "films" and is_known and segment != "new"}
+    assert {tuple(key) for *key, _ in films} == expected
+    assert {label for domain, *_, label in pairs if domain == "books"} == {0, 1}
 
 
 def test_features_hold_every_listed_item_with_its_attributes(prepared):

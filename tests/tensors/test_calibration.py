@@ -30,7 +30,7 @@ def test_a_domain_with_many_pairs_keeps_its_own_map_and_one_with_few_takes_the_c
 
 def test_as_many_pairs_as_half_own_meet_halfway():
     first, second = (held_of(HALF_OWN, slope=1.0, offset=offset, seed=3) for offset in (-1.0, 1.0))
-    whole = fit_platt(Held(*(torch.cat(both) for both in zip(vars(first).values(), vars(second).values()))))
+    whole = fit_platt(Held(*(torch.cat([vars(first)[name], vars(second)[name]]) for name in vars(first))))
     found = calibrate_together({"a": first, "b": second})["a"]
     assert found.offset == pytest.approx((fit_platt(first).offset + whole.offset) / 2)
 

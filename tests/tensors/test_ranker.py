@@ -11,6 +11,7 @@ from crossrec_core.tensors.ranker import (
     load_ranker,
     pair_features,
     probability,
+    recalibrate,
     save_ranker,
 )
 
@@ -108,3 +109,34 @@ def test_listed_probabilities_are_corrected_for_sampling_and_only_then():
     rate = 1 - exp(-4 * float(labels_P.double().mean()) / 1_000)
     expected_P = probability_P * rate / (probability_P * rate + 1 - probability_P)
     torch.testing.assert_close(listed_probability(drawn, probability_P, shares_P, 1_000), expected_P)
+
+
+def test_rankers_of_several_domains_are_calibrated_together_in_their_folders(tmp_path):
+    fits, folders = {}, {}
+    for seed, (domain, num_pairs) in enumerate({"rich": 8_000, "thin": 400}.items()):
+        phi_PF, labels_P, groups_P, _ = logistic_world(num_pairs, seed=seed)
+        fits[domain], folders[domain] = fit_ranker(phi_PF, labels_P, groups_P), str(tmp_path / domain)
+        (tmp_path / domain).mkdir()
+        save_ranker(tmp_path / domain, fits[domain])
+    recalibrate({**folders, "none": str(tmp_path / "none")})
+    found = {domain: load_ranker(tmp_path / domain) for domain in fits}
+    expected = calibrate_together({domain: ranker.held for domain, ranker in fits.items()})
+    for domain, ranker in found.items():
+        assert (ranker.slope, ranker.offset) == (expected[domain].slope, expected[domain].offset)
+        assert torch.equal(ranker.weights_F, fits[domain].weights_F)
+        assert sorted(file.name for file in (tmp_path / domain).iterdir()) == ["ranker.json", "ranker.safetensors"]
+    assert found["thin"].slope != fits["thin"].slope
+    recalibrate(folders)
+    assert load_ranker(tmp_path / "thin").slope == found["thin"].slope
+
+
+def test_a_calibration_is_written_to_any_store(tmp_path):
+    from fsspec import filesystem
+
+    phi_PF, labels_P, groups_P, _ = logistic_world(400)
+    save_ranker(tmp_path, fit_ranker(phi_PF, labels_P, groups_P))
+    store = filesystem("memory")
+    store.put(f"{tmp_path}/", "/lake/r/", recursive=True)
+    store.pipe_file("/lake/r/ranker.json", store.cat("/lake/r/ranker.json").replace(b'"slope"', b'"slope" '))
+    recalibrate({"a": "memory://lake/r"})
+    assert store.cat("/lake/r/ranker.json").decode() == (tmp_path / "ranker.json").read_text()
