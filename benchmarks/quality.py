@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 from benchmarks.feed import describe_machine
 from benchmarks.quality_suites.cells import in_segment
+from benchmarks.quality_suites.clicks import click_rows
 from benchmarks.quality_suites.converters import CONVERTERS
 from benchmarks.quality_suites.finished import VALUES, Finished, Places, distinct, one_origin, read_values
 from benchmarks.quality_suites.measure import measure
@@ -149,6 +150,7 @@ def write_results(
     origin, values = one_origin(finished), read_values(finished, suite)
     seconds = seconds_per_seed(finished)
     rows, comparisons = measure(values, suite, samples=samples, seconds=seconds)
+    rows += click_rows(finished, suite, seconds=seconds)
     nights = [
         {"part": each.part.name, "cut": each.cut, "seed": each.seed, "guard": each.about["decisions"],
          **{key: each.about[key] for key in ("settings_hash", "revision", "day", "seconds")}} for each in finished

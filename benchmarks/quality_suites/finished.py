@@ -94,7 +94,7 @@ def read_values(finished: Sequence[Finished], suite: Suite) -> pd.DataFrame:
     segments = KEPT_SEGMENTS if needs_known else OWN_SEGMENTS
     frames = []
     for each in finished:
-        frame = stored.read_values(each.values, each.about["shared"], measures=suite.measures, segments=segments)
+        frame = stored.read_values(each.values, each.about["shared"], measures=suite.stored, segments=segments)
         if each.part.keep:
             frame = frame[frame[c.MODEL].isin(each.part.keep)].replace({c.MODEL: each.part.keep})
         frames.append(frame.assign(table=each.part.table, cut=each.cut, seed=each.seed, part=each.part.name))

@@ -5,6 +5,7 @@ K means or hypotheses, R resamples.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,24 @@ import pandas as pd
 
 from benchmarks.quality_suites.bootstrap import Floats, holm, holm_levels, p_value, percentile_interval
 from benchmarks.quality_suites.cells import CELL, bootstrap_means, in_segment, to_cells
-from benchmarks.quality_suites.suite import Suite
+from benchmarks.quality_suites.clicks import Weighed, to_weighed, with_best_constant
+from benchmarks.quality_suites.suite import LOSSES, LOWER_IS_BETTER, Suite, to_measure
 from crossrec_core import columns as c
 
 SEED = 29
 Row = dict[str, Any]
-Cells = dict[tuple[str, str, int], pd.DataFrame]  # by segment, metric, n
+Cells = dict[tuple[str, str, int], Weighed]  # by segment, metric, n
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models on the cells that both have, in one segment and measure."""
+    """Two models on the cells that both have, in one segment and measure: sums, over the same counts."""
 
     segment: str
     measure: tuple[str, int]
     model: "pd.Series[float]"
     baseline: "pd.Series[float]"  # the best of ``num_baselines``
+    counts: "pd.Series[float]"
     num_baselines: int
     goal: float
 
@@ -47,6 +50,7 @@ def measure(values: pd.DataFrame, suite: Suite, *, samples: int, seconds: float)
     Seeds are averaged first, so that an interval is over users. The family of Holm's correction is every comparison of
     the suite, over all its tables.
     """
+    values = with_best_constant(values)
     keys = ["table", *CELL, c.MODEL, c.SEGMENT, c.METRIC, c.N]
     averaged = values.groupby(keys, as_index=False)["value"].mean()
     num_seeds = seeds_of_models(values)
@@ -81,8 +85,16 @@ def fewest_seeds(num_seeds: dict[tuple[str, str, str], int], table: str, model: 
 def to_all_cells(values: pd.DataFrame, suite: Suite) -> Cells:
     """The cells of every segment and measure that has any."""
     segments = {segment: in_segment(values, segment) for segment in suite.segments}
-    found = {(segment, *m): to_cells(own, *m) for segment, own in segments.items() for m in suite.measures}
-    return {key: cells for key, cells in found.items() if len(cells)}
+    measures = [(metric, n) for metric, n in suite.measures if metric in LOSSES or (metric, n) in suite.stored]
+    found = {(segment, *m): _to_measured(own, *m) for segment, own in segments.items() for m in measures}
+    return {key: cells for key, cells in found.items() if len(cells.sums)}
+
+
+def _to_measured(values: pd.DataFrame, metric: str, n: int) -> Weighed:
+    if metric in LOSSES:
+        return to_weighed(values, metric)
+    cells = to_cells(values, metric, n)
+    return Weighed(cells, cells.where(cells.isna(), 1.0))
 
 
 def adjust(tested: Sequence[Tested]) -> list[Row]:
@@ -107,10 +119,12 @@ def _domains(values: pd.DataFrame, suite: Suite) -> dict[str, list[str]]:
 
 
 def _measure_domain(cells: Cells, at: Row, suite: Suite, *, samples: int) -> tuple[list[Row], list[Tested]]:
-    singles = [(key, str(model), found[model].dropna()) for key, found in cells.items() for model in found.columns]
+    singles = [(key, str(model), found.sums[model].dropna()) for key, found in cells.items() for model in found.sums]
     pairs = list(_pairs(cells, at[c.DOMAIN], suite))
     series = [each for _, _, each in singles] + [each for pair in pairs for each in (pair.model, pair.baseline)]
-    means_K, drawn_RK = bootstrap_means(series, samples=samples, seed=SEED)
+    counts = [cells[key].counts[model].dropna() for key, model, _ in singles]
+    counts += [pair.counts for pair in pairs for _ in range(2)]
+    means_K, drawn_RK = bootstrap_means(series, samples=samples, seed=SEED, counts=counts)
     rows = []
     for k, ((segment, metric, n), model, each) in enumerate(singles):
         low, high = percentile_interval(drawn_RK[:, k])
@@ -120,7 +134,10 @@ def _measure_domain(cells: Cells, at: Row, suite: Suite, *, samples: int) -> tup
         )  # fmt: skip
     firsts = range(len(singles), len(series), 2)
     tested = [
-        Tested(_comparison_row(at, pair, float(means_K[k]), float(means_K[k + 1])), drawn_RK[:, k] - drawn_RK[:, k + 1])
+        Tested(
+            _comparison_row(at, pair, float(means_K[k]), float(means_K[k + 1])),
+            sign_of(pair.measure[0]) * (drawn_RK[:, k] - drawn_RK[:, k + 1]),
+        )
         for k, pair in zip(firsts, pairs, strict=True)
     ]
     return rows, tested
@@ -128,24 +145,38 @@ def _measure_domain(cells: Cells, at: Row, suite: Suite, *, samples: int) -> tup
 
 def _comparison_row(at: Row, pair: Pair, value: float, other: float) -> Row:
     metric, n = pair.measure
+    difference = sign_of(metric) * (value - other)
     return {
         **at, c.SEGMENT: pair.segment, c.METRIC: metric, c.N: n, c.MODEL: str(pair.model.name),
-        c.BASELINE: str(pair.baseline.name), "value": value, "baseline_value": other, c.DIFFERENCE: value - other,
-        "gain": value / other - 1 if other else None, "num_baselines": pair.num_baselines, "goal": pair.goal,
+        c.BASELINE: str(pair.baseline.name), "value": value, "baseline_value": other, c.DIFFERENCE: difference,
+        "gain": difference / other if other else None, "num_baselines": pair.num_baselines, "goal": pair.goal,
     }  # fmt: skip
+
+
+def sign_of(metric: str) -> int:
+    """-1 where lower is better: a difference above zero is always the better side."""
+    return -1 if metric in LOWER_IS_BETTER else 1
 
 
 def _pairs(cells: Cells, domain: str, suite: Suite) -> Iterator[Pair]:
     """The suite's comparisons in a domain whose models were measured, on the cells that both have."""
-    measure = suite.measures[0]
     for comparison in suite.comparisons:
-        for segment in comparison.segments if not comparison.domains or domain in comparison.domains else []:
+        segments = comparison.segments if not comparison.domains or domain in comparison.domains else []
+        for segment, name in product(segments, comparison.metrics or suite.metrics[:1]):
+            measure = to_measure(name)
             found = cells.get((segment, *measure))
-            if found is None or comparison.model not in found:
+            if found is None or comparison.model not in found.sums:
                 continue
-            wanted = comparison.baselines or [model for model in found.columns if model not in suite.ours]
-            baselines = [model for model in wanted if model in found.columns and model != comparison.model]
-            best = max(baselines, key=lambda model: found[model].mean(), default=None)
-            common = found[[comparison.model, best]].dropna() if best else found[:0]
+            wanted = comparison.baselines or [model for model in found.sums if model not in suite.ours]
+            baselines = [model for model in wanted if model in found.sums and model != comparison.model]
+            best = max(baselines, key=lambda model: sign_of(name) * _mean(found, model), default=None)
+            common = found.sums[[comparison.model, best]].dropna() if best else found.sums[:0]
             if len(common):
-                yield Pair(segment, measure, common[comparison.model], common[best], len(baselines), comparison.gain)
+                yield Pair(
+                    segment, measure, common[comparison.model], common[best],
+                    found.counts.loc[common.index, comparison.model], len(baselines), comparison.gain,
+                )  # fmt: skip
+
+
+def _mean(cells: Weighed, model: str) -> float:
+    return float(cells.sums[model].sum() / cells.counts[model].sum())

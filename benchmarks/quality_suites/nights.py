@@ -15,6 +15,7 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from benchmarks.quality_suites.cells import OWN_SEGMENTS
+from benchmarks.quality_suites.clicks import read_clicks, rounded
 from benchmarks.quality_suites.finished import (
     KEPT_SEGMENTS,
     Finished,
@@ -72,10 +73,12 @@ def run_part(
             about = {
                 "settings_hash": settings_hash(suite, part, cut, seed, overrides), "sampled": suite.sampled_negatives,
                 "metrics": suite.metrics, "decisions": decisions, "versions": describe_versions(),
-                "seconds": _seconds(night), "day": datetime.now(UTC).date().isoformat(), **origin,
+                "clicks": read_clicks(night, suite), "seconds": _seconds(night),
+                "day": datetime.now(UTC).date().isoformat(), **origin,
             }  # fmt: skip
             file = values_file(suite, part, cut, seed, places)
-            write_finished(values, about, file, night=night.run_id, shared_models=settings.baselines.models)
+            shared = [*settings.baselines.models, c.STACKED_BASELINES]
+            write_finished(values, about, file, night=night.run_id, shared_models=shared)
     if not keep_lake:
         shutil.rmtree(lake)
 
@@ -145,15 +148,16 @@ def read_decisions(night: Night) -> dict[str, dict[str, str]]:
 def with_served(values: pd.DataFrame, decisions: dict[str, dict[str, str]]) -> pd.DataFrame:
     """Add, as the model ``served``, each user's rows of the model that the guard chose for users of their segment.
 
-    A segment without a decision has its domain's.
+    A segment without a decision has its domain's. The guard chooses who makes lists: clicks have no part in it.
     """
+    lists = values[~values[c.METRIC].str.startswith("click_")]
     users = values.loc[values[c.SEGMENT].isin(OWN_SEGMENTS), [c.DOMAIN, c.USER_ID, c.SEGMENT]].drop_duplicates()
     chosen = [
         decisions.get(domain, {}).get(segment, decisions.get(domain, {}).get(c.ALL))
         for domain, segment in zip(users[c.DOMAIN], users[c.SEGMENT], strict=True)
     ]
     by_user = users.assign(**{c.MODEL: chosen})[[c.DOMAIN, c.USER_ID, c.MODEL]]
-    served = values.merge(by_user, on=[c.DOMAIN, c.USER_ID, c.MODEL], how="inner").assign(**{c.MODEL: SERVED})
+    served = lists.merge(by_user, on=[c.DOMAIN, c.USER_ID, c.MODEL], how="inner").assign(**{c.MODEL: SERVED})
     return pd.concat([values, served], ignore_index=True)
 
 
@@ -216,10 +220,10 @@ def _read_user_metrics(night: Night, suite: Suite) -> pd.DataFrame:
     import pyarrow.dataset as ds
 
     names = [c.MODEL, c.DOMAIN, c.USER_ID, c.SEGMENT, c.METRIC, c.N, "value"]
-    wanted = ds.field(c.SEGMENT).isin(KEPT_SEGMENTS) & ds.field(c.METRIC).isin([metric for metric, _ in suite.measures])
+    wanted = ds.field(c.SEGMENT).isin(KEPT_SEGMENTS) & ds.field(c.METRIC).isin([metric for metric, _ in suite.stored])
     where = {c.RUN_ID: night.run_id, c.PURPOSE: c.BACKTEST}
     rows = read_arrow(night.lake, t.USER_METRICS, where=where, columns=names, predicate=wanted).to_pandas()
-    return rows[pd.MultiIndex.from_frame(rows[[c.METRIC, c.N]]).isin(suite.measures)]
+    return rounded(rows[pd.MultiIndex.from_frame(rows[[c.METRIC, c.N]]).isin(suite.stored)])
 
 
 def _moved(domain: DomainSettings, data: Path) -> DomainSettings:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality_suites.coverage import coverage_notes, is_complete
-from benchmarks.quality_suites.suite import Figure, Suite, read_suite, to_measure
+from benchmarks.quality_suites.suite import LOWER_IS_BETTER, Figure, Suite, read_suite, to_measure
 
 MARK = "<!-- Below this line: made by benchmarks/quality.py from benchmarks/results; edits are lost. -->"
 ABOUT = ".about.json"
@@ -40,9 +40,12 @@ def suite_lines(suite: Suite, rows: Sequence[Row], about: Row) -> list[str]:
             for metric, n in suite.measures:
                 own = [row for row in rows if _key(row) == (table, segment, metric, n)]
                 if own:
-                    lines += ["", f"`{metric}` at {n}, `{segment}`, {table}:", "", *value_table(own, suite)]
+                    at = f"`{metric}` at {n}" if n else f"`{metric}`"
+                    lines += ["", f"{at}, `{segment}`, {table}:", "", *value_table(own, suite)]
     if about["comparisons"]:
-        lines += ["", "Paired differences, intervals and p adjusted by Holm over all of this table:", ""]
+        losses = any(row["metric"] in LOWER_IS_BETTER for row in about["comparisons"])
+        less = " (of a loss: the baseline's minus the model's, so above is better)" if losses else ""
+        lines += ["", f"Paired differences{less}, intervals and p adjusted by Holm over all of this table:", ""]
         lines += comparison_table(about["comparisons"])
     is_open = not is_complete(suite, about["nights"])
     goals = list(goal_lines(suite, rows, about["comparisons"], is_open=is_open))
@@ -54,11 +57,13 @@ def value_table(rows: Sequence[Row], suite: Suite) -> list[str]:
     in the suite's own table and not in one apart."""
     domains = list(dict.fromkeys(row["domain"] for row in rows))
     cells = {(row["model"], row["domain"]): row for row in rows}
-    best = {d: max(row["value"] for row in rows if row["domain"] == d) for d in domains}
+    is_lower_better = rows[0]["metric"] in LOWER_IS_BETTER
+    pick = min if is_lower_better else max
+    best = {d: pick(row["value"] for row in rows if row["domain"] == d) for d in domains}
     mean = {m: _mean([r["value"] for r in rows if r["model"] == m]) for m in dict.fromkeys(r["model"] for r in rows)}
     users = {row["domain"]: max(r["num_users"] for r in rows if r["domain"] == row["domain"]) for row in rows}
     lines = _head(["model", *(f"{domain} ({users[domain]:,})" for domain in domains)])
-    for model in sorted(mean, key=lambda name: (-mean[name], name)):
+    for model in sorted(mean, key=lambda name: (mean[name] if is_lower_better else -mean[name], name)):
         lines.append(_line([model, *(_cell(cells.get((model, domain)), best[domain]) for domain in domains)]))
     for figure in suite.published:
         if (suite.name, figure.segment, *to_measure(figure.metric)) == _key(rows[0]):
@@ -74,8 +79,8 @@ def comparison_table(comparisons: Sequence[Row]) -> list[str]:
         against = f"{row['baseline']} (best of {row['num_baselines']})" if row["num_baselines"] > 1 else row["baseline"]
         relative = "" if row["gain"] is None else f"{row['gain']:+.1%}"
         interval = f"{row['difference']:+.4f} [{row['holm_low']:+.4f}, {row['holm_high']:+.4f}]"
-        where = f"{row['suite']}, {row['domain']}, {row['segment']}"
-        lines.append(_line([where, row["model"], against, interval, relative, f"{row['p_holm']:.4f}", verdict(row)]))
+        cells = [_where(row), row["model"], against, interval, relative, f"{row['p_holm']:.4f}", verdict(row)]
+        lines.append(_line(cells))
     return lines
 
 
@@ -94,21 +99,21 @@ def goal_lines(
         for domain, value in goal.values.items():
             where = f"{goal.model}, {domain}, {goal.segment}, {goal.metric}"
             found = _find(rows, goal, domain, suite)
-            yield f"- {where} >= {value:g}: {_reached(value, goal.stretch.get(domain), found, is_open=is_open)}"
+            bound = "<=" if to_measure(goal.metric)[0] in LOWER_IS_BETTER else ">="
+            yield f"- {where} {bound} {value:g}: {_reached(value, goal.stretch.get(domain), found, is_open=is_open)}"
     for row in (row for row in comparisons if row["goal"]):
         met = verdict(row) == "above" and row["gain"] is not None and row["gain"] >= row["goal"]
         seen = "no hit in the baseline" if row["gain"] is None else f"{row['gain']:+.1%}, {verdict(row)}"
-        where = f"{row['suite']}, {row['domain']}, {row['segment']}"
         word = _word(met, is_open=is_open)
-        yield f"- {where}: {row['model']} at least {row['goal']:+.0%} over {row['baseline']}: {seen}: {word}"
+        yield f"- {_where(row)}: {row['model']} at least {row['goal']:+.0%} over {row['baseline']}: {seen}: {word}"
 
 
 def _reached(goal: float, stretch: float | None, row: Row | None, *, is_open: bool) -> str:
     if row is None:
         return "not run"
-    value = row["value"]
-    more = f", stretch {stretch:g} {_word(value >= stretch, is_open=is_open)}" if stretch else ""
-    word = _word(value >= goal, is_open=is_open)
+    value, sign = row["value"], -1 if row["metric"] in LOWER_IS_BETTER else 1
+    more = f", stretch {stretch:g} {_word(sign * (value - stretch) >= 0, is_open=is_open)}" if stretch else ""
+    word = _word(sign * (value - goal) >= 0, is_open=is_open)
     return f"{value:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]: {word}{more}"
 
 
@@ -126,6 +131,12 @@ def _run_notes(suite: Suite, about: Row) -> Iterator[str]:
         f"included; {'; '.join(machines)}; {days}; revision {', '.join(filter(None, about['revisions'])) or 'unknown'}."
     )
     yield f"`{about['command']}`; files' sha256, settings and versions: benchmarks/results/{about['suite']}{ABOUT}."
+
+
+def _where(row: Row) -> str:
+    """Where a comparison was made; its metric is named where there is no list."""
+    parts = [row["suite"], row["domain"], row["segment"], *([] if row["n"] else [row["metric"]])]
+    return ", ".join(parts)
 
 
 def _key(row: Row) -> tuple[str, str, str, int]:

@@ -9,6 +9,10 @@ from crossrec_core.errors import ConfigError
 
 SUITES = Path(__file__).resolve().parents[2] / "conf" / "suites"
 ALL = "all"
+# Means over pairs that are lower where they are better, and the sums of a user that they are made of
+LOSSES = {"click_log_loss": "click_log_loss_sum", "click_brier": "click_brier_sum"}
+LOWER_IS_BETTER = (*LOSSES, "click_ece")
+BEST_CONSTANT = "best_constant"
 OUR_MODELS = ("crossrec", "served", "transferred", "target_only", "single_domain_ids")
 
 
@@ -27,7 +31,8 @@ class Comparison:
     """A hypothesis: ``model`` is above the best of ``baselines`` in every one of ``domains`` and ``segments``.
 
     Which of several is best is read off the test side itself, to the baselines' favour. None means every model that is
-    not ours. ``domains`` are names or pools, none for all. ``gain`` is the relative goal, 0 for none.
+    not ours. ``domains`` are names or pools, none for all. ``gain`` is the relative goal, 0 for none. ``metrics`` are
+    some of the suite's, none for its first; of a loss, above means a lower one.
     """
 
     model: str
@@ -35,6 +40,7 @@ class Comparison:
     domains: list[str] = field(default_factory=list)
     segments: list[str] = field(default_factory=lambda: [ALL])
     gain: float = 0.0
+    metrics: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """One suite. Metrics are ``ndcg@10`` and the like; the first is the one that comparisons and goals look at."""
+    """One suite. Metrics are ``ndcg@10`` and the like, or ``click_auc``; comparisons look at the first by default."""
 
     name: str
     title: str
@@ -77,6 +83,13 @@ class Suite:
     def measures(self) -> list[tuple[str, int]]:
         """(metric, n) of every metric."""
         return [to_measure(name) for name in self.metrics]
+
+    @property
+    def stored(self) -> list[tuple[str, int]]:
+        """(metric, n) of what is kept of every user."""
+        sums = [LOSSES[metric] for metric, _ in self.measures if metric in LOSSES]
+        own = [(metric, n) for metric, n in self.measures if not metric.startswith("click_")]
+        return own + [(name, 0) for name in (*sums, *(("click_pairs", "click_positives") if sums else ()))]
 
 
 def suite_file(name: str) -> Path:
@@ -128,5 +141,9 @@ def _check(suite: Suite, where: str) -> None:
     names = [part.name for part in suite.parts]
     if len(set(names)) != len(names) or not names:
         raise ConfigError(f"{where}: parts named {', '.join(names)}; expected at least one, each with its own name")
+    for comparison in suite.comparisons:
+        if set(comparison.metrics) - set(suite.metrics):
+            unknown = ", ".join(sorted(set(comparison.metrics) - set(suite.metrics)))
+            raise ConfigError(f"{where}: comparisons: {unknown} is not in metrics; add it there")
     if not suite.seeds or not suite.cuts or not suite.metrics:
         raise ConfigError(f"{where}: seeds, cuts or metrics are empty; expected at least one of each")

@@ -91,6 +91,16 @@ def test_disencdr_pairs_get_one_validation_item_by_hash_and_their_own_test_items
     assert (work / "electronic_cloth.tsv").exists()
 
 
+def test_rated_movielens_is_taken_as_it_is(tmp_path, monkeypatch):
+    folder = tmp_path / "ml_1m"
+    write(folder / "ratings.tsv", "user_id\titem_id\trating\ttimestamp\n1\tb\t5\t100\n")
+    write(folder / "items.tsv", "item_id\ttitle\tyear\tgenres\nb\tB\t1990\tDrama\n")
+    monkeypatch.setattr("benchmarks.quality_suites.converters.fetch", lambda cache: {"ml_1m": folder})
+    work = convert("movielens_rated", tmp_path)
+    assert read(work / "ratings.tsv") == [{"user_id": "1", "item_id": "b", "rating": "5", "timestamp": "100"}]
+    assert (work / "items.tsv").read_bytes() == (folder / "items.tsv").read_bytes()
+
+
 def test_movielens_keeps_the_files_order_within_a_second(tmp_path, monkeypatch):
     folder = tmp_path / "ml_1m"
     write(folder / "ratings.tsv", "user_id\titem_id\trating\ttimestamp\n1\tb\t5\t100\n1\ta\t4\t100\n2\ta\t3\t50.0\n")
