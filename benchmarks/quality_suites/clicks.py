@@ -44,15 +44,15 @@ def with_best_constant(values: pd.DataFrame) -> pd.DataFrame:
     """Add, as a model, what always saying the base rate would lose.
 
     The base rate is that of the test pairs of a cut and domain themselves: no constant is better. Models share their
-    pairs, so those of the first one by name count.
+    pairs, so a user's are taken once, from any of them.
     """
     keys = ["table", "cut", "seed", c.DOMAIN]
     clicks = values[values[c.METRIC].isin([PAIRS, POSITIVES])]
     if clicks.empty:
         return values
-    first = clicks.groupby(keys)[c.MODEL].transform("min")
-    names = [name for name in clicks.columns if name not in (c.METRIC, "value")]
-    pairs = clicks[clicks[c.MODEL] == first].pivot(index=names, columns=c.METRIC, values="value").reset_index()
+    names = [name for name in clicks.columns if name not in (c.MODEL, c.METRIC, "value")]
+    once = clicks.drop_duplicates([*names, c.METRIC])
+    pairs = once.pivot(index=names, columns=c.METRIC, values="value").reset_index()
     totals = pairs.groupby(keys)[[PAIRS, POSITIVES]].transform("sum")
     rate = (totals[POSITIVES] / totals[PAIRS]).to_numpy()
     positives, negatives = pairs[POSITIVES], pairs[PAIRS] - pairs[POSITIVES]

@@ -19,7 +19,7 @@ protocol = "its own cut"
 config = "{config}"
 data = ["films.csv"]
 seeds = [1, 2]
-metrics = ["ndcg@10", "hr@10"]
+metrics = ["ndcg@10", "hr@10", "click_brier", "click_ece"]
 segments = ["all", "warm", "known_items_cold_in_domain"]
 [[comparisons]]
 model = "transferred"
@@ -28,6 +28,10 @@ model = "transferred"
 baselines = ["target_only"]
 segments = ["known_items_cold_in_domain"]
 domains = ["films"]
+[[comparisons]]
+model = "crossrec"
+baselines = ["stacked_baselines", "best_constant"]
+metrics = ["click_brier"]
 [settings.spark]
 master = "local[2]"
 driver_memory = "1g"
@@ -75,6 +79,12 @@ def test_a_suite_runs_from_raw_files_to_its_page_and_not_twice(tmp_path):
     assert all(night["guard"]["films"]["all"] for night in about["nights"])
     compared = {(row["baseline"], row["segment"]) for row in about["comparisons"] if row["domain"] == "films"}
     assert ("target_only", "known_items_cold_in_domain") in compared
+    assert value["crossrec", "films", "warm", "click_brier"]["value"] < 0.25
+    assert {domain for model, domain, _, metric in value if metric == "click_ece"} == {"books", "films", "all"}
+    assert {row["baseline"] for row in about["comparisons"] if row["metric"] == "click_brier"} <= {
+        "stacked_baselines", "best_constant",
+    }  # fmt: skip
+    assert sum(row["metric"] == "click_brier" for row in about["comparisons"]) == 2
     assert "| transferred |" in (tmp_path / "page.md").read_text(encoding="utf-8")
     assert not (tmp_path / "work/parity/lakes/main-whole").exists()
     again = run_suite(tmp_path, options)

@@ -27,7 +27,7 @@ SMALL = {
     },
     "meta": {"method": "bayes", "max_epochs": 1},
     "baselines": {"half_life_days": [30.0], "history_decay": [0.8], "popularity_share": [0.0], "als_iterations": 2},
-    "blend": {"half_lives_days": [7.0, 30.0], "pool": 10, "min_users": 5, "stacked_baselines": ["item_knn", "markov"]},
+    "blend": {"half_lives_days": [7.0, 30.0], "pool": 10, "min_users": 5, "stacked_baselines": ["markov"]},
     "spark": {"shuffle_partitions": 2},
 }
 

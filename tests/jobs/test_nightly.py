@@ -162,7 +162,7 @@ def test_the_stacked_baselines_state_probabilities_and_make_no_lists(finished_ni
     lake, where = finished_night.night.lake, {c.RUN_ID: "parity", c.MODEL: c.STACKED_BASELINES}
     fitted = read_arrow(lake, t.MODELS, where=where).to_pylist()
     assert {(row[c.PURPOSE], row[c.DOMAIN]) for row in fitted} == set(product((c.VALIDATE, c.BACKTEST), (BOOKS, FILMS)))
-    assert {name for row in fitted for name in json.loads(row["settings"])["sources"]} == {"item_knn", "markov"}
+    assert {name for row in fitted for name in json.loads(row["settings"])["sources"]} == {"markov"}
     assert read_arrow(lake, t.RECOMMENDATIONS, where=where).num_rows == 0
     metrics = read_arrow(lake, t.METRICS, where={c.RUN_ID: "parity"}).to_pylist()
     assert {row[c.METRIC].split("_")[0] for row in metrics if row[c.MODEL] == c.STACKED_BASELINES} == {"click"}
