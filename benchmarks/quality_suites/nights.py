@@ -1,7 +1,8 @@
 """A suite's part, cut and seeds in, users' measures out: the product's own jobs, one lake per part and cut (IO).
 
-What does not train a network runs once per cut, with the first seed (text vectors and ALS draw from it); the rest runs
-once per seed. A seed's measures are written as soon as it is done (``finished.py``), and it is not run again.
+What does not train a network runs once per cut, with the suite's first seed (text vectors and ALS draw from it), and so
+does all that is chosen on validation: epochs, strategies, the weights of the blend. Each seed then fits its own models
+for the test window. A seed's measures are written as soon as it is done (``finished.py``), and it is not run again.
 """
 
 import shutil
@@ -42,6 +43,7 @@ LATER_STEPS = ("serve", "publish")
 DATA_HERE = "../shared/data"  # where conf/ says the raw files lie
 SAMPLE_SEED = 5
 SERVED = "served"
+CHOSEN_FILE = "chosen_on_validation"
 ANYWHERE = Places(Path("data"), Path("work"), Path("results"))
 
 
@@ -65,9 +67,10 @@ def run_part(
     with spark_session(first) as spark:
         for step in (step for step in STEPS if step in SHARED_STEPS):
             _run_shared(step, first, night, spark)
+        _run_chosen(suite, first, night, spark)
         for seed in missing:
             say(night, f"seed {seed}")
-            settings = part_settings(suite, part, cut, seed, places, overrides)
+            settings = fitting(part_settings(suite, part, cut, seed, places, overrides), c.BACKTEST)
             values, decisions = _run_seed(suite, settings, night, spark)
             about = {
                 "settings_hash": settings_hash(suite, part, cut, seed, overrides), "sampled": suite.sampled_negatives,
@@ -182,6 +185,29 @@ def _run_shared(step: str, settings: Settings, night: Night, spark: SparkSession
         _run(step, settings, night, spark)
 
 
+def _run_chosen(suite: Suite, first: Settings, night: Night, spark: SparkSession) -> None:
+    """Fit and list what validation chooses by, unless this lake has it: a file says so once all of it is there."""
+    settings = fitting(first, c.VALIDATE)
+    done = Path(first.lake.path, CHOSEN_FILE)
+    if done.exists() and done.read_text(encoding="utf-8") == hash_config(settings):
+        return
+    say(night, "choosing on validation")
+    for step in _steps_of_a_seed(suite):
+        if step != "evaluate":  # it looks at both windows: each seed's own turn
+            _run(step, settings, night, spark)
+    done.write_text(hash_config(settings), encoding="utf-8")
+
+
+def fitting(settings: Settings, purpose: str) -> Settings:
+    """The settings of a run that fits one purpose only."""
+    return replace(settings, train=replace(settings.train, purposes=[purpose]))
+
+
+def _steps_of_a_seed(suite: Suite) -> list[str]:
+    skipped = (*SHARED_STEPS, *LATER_STEPS, *(LIST_STEPS if suite.sampled_negatives else ()))
+    return [step for step in STEPS if step not in skipped]
+
+
 def _run(step: str, settings: Settings, night: Night, spark: SparkSession) -> None:
     say(night, f"{step} ...")
     record = run_step(step, STEPS[step], settings, night, spark)
@@ -193,8 +219,7 @@ def _run_seed(
 ) -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:  # fmt: skip
     """Users' measures, and the guard's choices."""
     sampled = suite.sampled_negatives
-    skipped = (*SHARED_STEPS, *LATER_STEPS, *(LIST_STEPS if sampled else ()))
-    for step in (step for step in STEPS if step not in skipped):
+    for step in _steps_of_a_seed(suite):
         _run(step, settings, night, spark)
     if sampled:
         say(night, f"ranks among {sampled} sampled items ...")
