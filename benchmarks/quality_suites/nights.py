@@ -5,6 +5,7 @@ does all that is chosen on validation: epochs, strategies, the weights of the bl
 for the test window. A seed's measures are written as soon as it is done (``finished.py``), and it is not run again.
 """
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +31,7 @@ from benchmarks.quality_suites.sampled import sampled_user_metrics
 from benchmarks.quality_suites.suite import Part, Suite
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.config import DEFAULTS, hash_config, read_config
+from crossrec_core.config import DEFAULTS, hash_config, read_config, shaping_tree
 from crossrec_core.lake_reader import read_arrow
 from crossrec_core.ledger import DONE, read_steps
 from crossrec_core.settings import CatalogueSettings, DomainSettings, Settings
@@ -73,7 +74,7 @@ def run_part(
             settings = fitting(part_settings(suite, part, cut, seed, places, overrides), c.BACKTEST)
             values, decisions = _run_seed(suite, settings, night, spark)
             about = {
-                "settings_hash": settings_hash(suite, part, cut, seed, overrides), "sampled": suite.sampled_negatives,
+                "settings": plain_settings(suite, part, cut, seed, overrides), "sampled": suite.sampled_negatives,
                 "metrics": suite.metrics, "decisions": decisions, "versions": describe_versions(),
                 "seconds": _seconds(night), "day": datetime.now(UTC).date().isoformat(), **origin,
             }  # fmt: skip
@@ -91,14 +92,16 @@ def finished_seeds(
         read_finished(suite, part, cut, seed, places)
         for seed in suite.seeds
         if is_finished(
-            values_file(suite, part, cut, seed, places), suite, settings_hash(suite, part, cut, seed, overrides)
+            values_file(suite, part, cut, seed, places), suite, plain_settings(suite, part, cut, seed, overrides)
         )
     ]
 
 
-def settings_hash(suite: Suite, part: Part, cut: str, seed: int, overrides: dict[str, Any]) -> str:
-    """The hash of one night's settings, the same wherever raw files and lakes lie."""
-    return hash_config(part_settings(suite, part, cut, seed, ANYWHERE, overrides))
+def plain_settings(suite: Suite, part: Part, cut: str, seed: int, overrides: dict[str, Any]) -> dict[str, Any]:
+    """One night's settings as JSON has them, the same wherever raw files and lakes lie."""
+    tree = shaping_tree(part_settings(suite, part, cut, seed, ANYWHERE, overrides))
+    plain: dict[str, Any] = json.loads(json.dumps(tree))
+    return plain
 
 
 def part_settings(
