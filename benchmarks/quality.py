@@ -153,7 +153,7 @@ def write_results(
     rows += click_rows(finished, suite, seconds=seconds)
     nights = [
         {"part": each.part.name, "cut": each.cut, "seed": each.seed, "guard": each.about["decisions"],
-         **{key: each.about[key] for key in ("settings_hash", "revision", "day", "seconds")}} for each in finished
+         **{key: each.about[key] for key in ("revision", "day", "seconds")}} for each in finished
     ]  # fmt: skip
     about = {
         "suite": suite.name, "file": relative(file), "command": command(suite, overrides),

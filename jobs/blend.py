@@ -55,7 +55,7 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     """Blend the fitted models of each target domain into crossrec."""
     num_models = 0
     blends = {c.CROSSREC: settings.blend.models, c.STACKED_BASELINES: settings.blend.stacked_baselines}
-    for purpose in purposes_to_fit(night):
+    for purpose in purposes_to_fit(settings, night):
         ground = read_ground(settings, night, spark, purpose)
         for name, models in blends.items():
             rows = _blend_domains(settings, ground, name, models) if models else []

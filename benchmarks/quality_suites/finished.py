@@ -52,16 +52,26 @@ def values_file(suite: Suite, part: Part, cut: str, seed: int, places: Places) -
     return places.results / VALUES / suite.name / f"{night_name(part, cut)}-{seed}.parquet"
 
 
-def is_finished(file: Path, suite: Suite, settings_hash: str) -> bool:
+def is_finished(file: Path, suite: Suite, settings: dict[str, Any]) -> bool:
     """Whether a seed's measures are there, were made with these settings and this sampling, and hold these metrics.
 
-    The code's revision may be another: it is noted, and ``--fresh`` runs all again.
+    A setting that came later changes nothing by its default, and is left out. The code's revision may be another: it is
+    noted, and ``--fresh`` runs all again.
     """
     if not file.exists() or not file.with_suffix(".json").exists():
         return False
     known = _read_about(file)
-    is_same = known["settings_hash"] == settings_hash and known["sampled"] == suite.sampled_negatives
+    is_same = agree(known["settings"], settings) and known["sampled"] == suite.sampled_negatives
     return is_same and set(suite.metrics) <= set(known["metrics"]) and file.with_name(known["shared"]).exists()
+
+
+def agree(known: Any, today: Any) -> bool:
+    """Whether settings that both trees have are the same in both; which domains there are must be the same too."""
+    if not (isinstance(known, dict) and isinstance(today, dict)):
+        return bool(known == today)
+    if known.get("domains", {}).keys() != today.get("domains", {}).keys():
+        return False
+    return all(agree(known[name], today[name]) for name in known.keys() & today.keys())
 
 
 def write_finished(

@@ -72,7 +72,8 @@ def measure(values: pd.DataFrame, suite: Suite, *, samples: int, seconds: float)
 def seeds_of_models(values: pd.DataFrame) -> dict[tuple[str, str, str], int]:
     """How many seeds a model has in a (table, domain, model): on the cut that has the fewest."""
     by_cut = values.groupby(["table", c.DOMAIN, c.MODEL, "cut"])["seed"].nunique()
-    return {key: int(fewest) for key, fewest in by_cut.groupby(level=[0, 1, 2]).min().items()}
+    fewest = by_cut.groupby(level=[0, 1, 2]).min()
+    return dict(zip(fewest.index, map(int, fewest), strict=True))
 
 
 def fewest_seeds(num_seeds: dict[tuple[str, str, str], int], table: str, model: str, domains: Sequence[str]) -> int:

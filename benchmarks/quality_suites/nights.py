@@ -1,9 +1,11 @@
 """A suite's part, cut and seeds in, users' measures out: the product's own jobs, one lake per part and cut (IO).
 
-What does not train a network runs once per cut, with the first seed (text vectors and ALS draw from it); the rest runs
-once per seed. A seed's measures are written as soon as it is done (``finished.py``), and it is not run again.
+What does not train a network runs once per cut, with the suite's first seed (text vectors and ALS draw from it), and so
+does all that is chosen on validation: epochs, strategies, the weights of the blend. Each seed then fits its own models
+for the test window. A seed's measures are written as soon as it is done (``finished.py``), and it is not run again.
 """
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +32,7 @@ from benchmarks.quality_suites.sampled import sampled_user_metrics
 from benchmarks.quality_suites.suite import Part, Suite
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.config import DEFAULTS, hash_config, read_config
+from crossrec_core.config import DEFAULTS, hash_config, read_config, shaping_tree
 from crossrec_core.lake_reader import read_arrow
 from crossrec_core.ledger import DONE, read_steps
 from crossrec_core.settings import CatalogueSettings, DomainSettings, Settings
@@ -43,6 +45,7 @@ LATER_STEPS = ("serve", "publish")
 DATA_HERE = "../shared/data"  # where conf/ says the raw files lie
 SAMPLE_SEED = 5
 SERVED = "served"
+CHOSEN_FILE = "chosen_on_validation"
 ANYWHERE = Places(Path("data"), Path("work"), Path("results"))
 
 
@@ -66,12 +69,13 @@ def run_part(
     with spark_session(first) as spark:
         for step in (step for step in STEPS if step in SHARED_STEPS):
             _run_shared(step, first, night, spark)
+        _run_chosen(suite, first, night, spark)
         for seed in missing:
             say(night, f"seed {seed}")
-            settings = part_settings(suite, part, cut, seed, places, overrides)
+            settings = fitting(part_settings(suite, part, cut, seed, places, overrides), c.BACKTEST)
             values, decisions = _run_seed(suite, settings, night, spark)
             about = {
-                "settings_hash": settings_hash(suite, part, cut, seed, overrides), "sampled": suite.sampled_negatives,
+                "settings": plain_settings(suite, part, cut, seed, overrides), "sampled": suite.sampled_negatives,
                 "metrics": suite.metrics, "decisions": decisions, "versions": describe_versions(),
                 "clicks": read_clicks(night, suite), "seconds": _seconds(night),
                 "day": datetime.now(UTC).date().isoformat(), **origin,
@@ -91,14 +95,16 @@ def finished_seeds(
         read_finished(suite, part, cut, seed, places)
         for seed in suite.seeds
         if is_finished(
-            values_file(suite, part, cut, seed, places), suite, settings_hash(suite, part, cut, seed, overrides)
+            values_file(suite, part, cut, seed, places), suite, plain_settings(suite, part, cut, seed, overrides)
         )
     ]
 
 
-def settings_hash(suite: Suite, part: Part, cut: str, seed: int, overrides: dict[str, Any]) -> str:
-    """The hash of one night's settings, the same wherever raw files and lakes lie."""
-    return hash_config(part_settings(suite, part, cut, seed, ANYWHERE, overrides))
+def plain_settings(suite: Suite, part: Part, cut: str, seed: int, overrides: dict[str, Any]) -> dict[str, Any]:
+    """One night's settings as JSON has them, the same wherever raw files and lakes lie."""
+    tree = shaping_tree(part_settings(suite, part, cut, seed, ANYWHERE, overrides))
+    plain: dict[str, Any] = json.loads(json.dumps(tree))
+    return plain
 
 
 def part_settings(
@@ -186,6 +192,29 @@ def _run_shared(step: str, settings: Settings, night: Night, spark: SparkSession
         _run(step, settings, night, spark)
 
 
+def _run_chosen(suite: Suite, first: Settings, night: Night, spark: SparkSession) -> None:
+    """Fit and list what validation chooses by, unless this lake has it: a file says so once all of it is there."""
+    settings = fitting(first, c.VALIDATE)
+    done = Path(first.lake.path, CHOSEN_FILE)
+    if done.exists() and done.read_text(encoding="utf-8") == hash_config(settings):
+        return
+    say(night, "choosing on validation")
+    for step in _steps_of_a_seed(suite):
+        if step != "evaluate":  # it looks at both windows: each seed's own turn
+            _run(step, settings, night, spark)
+    done.write_text(hash_config(settings), encoding="utf-8")
+
+
+def fitting(settings: Settings, purpose: str) -> Settings:
+    """The settings of a run that fits one purpose only."""
+    return replace(settings, train=replace(settings.train, purposes=[purpose]))
+
+
+def _steps_of_a_seed(suite: Suite) -> list[str]:
+    skipped = (*SHARED_STEPS, *LATER_STEPS, *(LIST_STEPS if suite.sampled_negatives else ()))
+    return [step for step in STEPS if step not in skipped]
+
+
 def _run(step: str, settings: Settings, night: Night, spark: SparkSession) -> None:
     say(night, f"{step} ...")
     record = run_step(step, STEPS[step], settings, night, spark)
@@ -197,8 +226,7 @@ def _run_seed(
 ) -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:  # fmt: skip
     """Users' measures, and the guard's choices."""
     sampled = suite.sampled_negatives
-    skipped = (*SHARED_STEPS, *LATER_STEPS, *(LIST_STEPS if sampled else ()))
-    for step in (step for step in STEPS if step not in skipped):
+    for step in _steps_of_a_seed(suite):
         _run(step, settings, night, spark)
     if sampled:
         say(night, f"ranks among {sampled} sampled items ...")

@@ -42,13 +42,13 @@ def write_values(values: pd.DataFrame, file: Path, *, night: str, shared_models:
         ValueError: a user's measure that is there twice.
     """
     wide = _to_wide(values)
-    is_shared = {name: name in ROW or _to_model(name) in shared_models for name in wide.columns}
+    is_shared = {str(name): name in ROW or _to_model(str(name)) in shared_models for name in wide.columns}
     file.parent.mkdir(parents=True, exist_ok=True)
-    shared = _to_bytes(wide[[name for name in wide if is_shared[name]]])
+    shared = _to_bytes(wide[[name for name in is_shared if is_shared[name]]])
     beside = file.with_name(f"{night}-shared-{hashlib.sha256(shared).hexdigest()[:12]}.parquet")
     if not beside.exists():
         beside.write_bytes(shared)
-    file.write_bytes(_to_bytes(wide[[name for name in wide if not is_shared[name]]]))
+    file.write_bytes(_to_bytes(wide[[name for name in is_shared if not is_shared[name]]]))
     return beside.name
 
 

@@ -22,7 +22,8 @@ from benchmarks.quality_suites.suite import Part, Suite
 from crossrec_core.errors import ConfigError, InputError
 from tests.benchmarks.made_values import make_values
 
-ABOUT = {"settings_hash": "abc", "sampled": 0, "metrics": ["ndcg@10", "hr@10"], "sha256": {"a.csv": "1"}}
+SETTINGS = {"domains": {"a": {"path": "a.csv"}}, "model": {"width": 8}}
+ABOUT = {"settings": SETTINGS, "sampled": 0, "metrics": ["ndcg@10", "hr@10"], "sha256": {"a.csv": "1"}}
 VALUES = make_values(("m", "a", "u", "warm", 0.1), ("k", "a", "u", "warm", 0.2))
 
 
@@ -45,14 +46,17 @@ def test_a_seed_is_finished_only_with_the_same_settings_metrics_and_sampling(tmp
     suite, part = make_suite(), Part(name="main")
     file = values_file(suite, part, "", 1, Places(tmp_path, tmp_path, tmp_path))
     assert file == tmp_path / "values/made/main-whole-1.parquet"
-    assert not is_finished(file, suite, "abc")
+    assert not is_finished(file, suite, SETTINGS)
     each = finish(tmp_path, part)
-    assert is_finished(file, suite, "abc")
-    assert not is_finished(file, suite, "other")
-    assert not is_finished(file, make_suite(sampled_negatives=9), "abc")
-    assert not is_finished(file, replace(suite, metrics=["mrr@10"]), "abc")
+    assert is_finished(file, suite, SETTINGS)
+    assert is_finished(file, suite, SETTINGS | {"later": {"width": 2}})
+    assert is_finished(file, suite, SETTINGS | {"model": {"width": 8, "later": True}})
+    assert not is_finished(file, suite, SETTINGS | {"model": {"width": 9}})
+    assert not is_finished(file, suite, SETTINGS | {"domains": {**SETTINGS["domains"], "b": {"path": "b.csv"}}})
+    assert not is_finished(file, make_suite(sampled_negatives=9), SETTINGS)
+    assert not is_finished(file, replace(suite, metrics=["mrr@10"]), SETTINGS)
     (file.parent / each.about["shared"]).unlink()
-    assert not is_finished(file, suite, "abc")
+    assert not is_finished(file, suite, SETTINGS)
 
 
 def test_a_seed_whose_writing_was_cut_short_is_not_finished(tmp_path, monkeypatch):
@@ -65,7 +69,7 @@ def test_a_seed_whose_writing_was_cut_short_is_not_finished(tmp_path, monkeypatc
     monkeypatch.setattr("benchmarks.quality_suites.values.write_values", stop)
     with pytest.raises(KeyboardInterrupt):
         finish(tmp_path, part)
-    assert not is_finished(file, suite, "abc")
+    assert not is_finished(file, suite, SETTINGS)
 
 
 def test_shared_models_are_kept_as_long_as_a_seed_names_them(tmp_path):

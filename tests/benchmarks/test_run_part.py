@@ -32,18 +32,33 @@ path = "{data}/a.csv"
 """
 
 
+# What runs with the first seed: the shared steps, and what validation chooses by
+PER_CUT = [(name, 1) for name in ("clean", "fit_baselines", "finetune", "blend", "score")]
+
+
+def per_seed(*seeds):
+    return [(name, seed) for seed in seeds for name in ("finetune", "blend", "score", "evaluate")]
+
+
 class StoppedError(Exception):
     """A step that did not come to its end."""
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+def purposes() -> list[list[str]]:
+    """The purposes that each step of ``ran`` was to fit."""
+    return []
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, purposes: list[list[str]]) -> list[tuple[str, str, int]]:
     """Replace the steps by ones that note (step, cut, seed), and Spark by nothing; evaluate writes what it writes."""
     noted: list[tuple[str, str, int]] = []
 
     def step(name):
         def run(settings, night, spark):
             noted.append((name, settings.split.cut, settings.train.seed))
+            purposes.append(settings.train.purposes)
             return write_measures(settings, night) if name == "evaluate" else {}
 
         return run
@@ -91,12 +106,12 @@ def run(folder: Path, file: Path, **options) -> list[dict]:
     return json.loads((folder / "out/made.json").read_text(encoding="utf-8"))
 
 
-def test_shared_steps_run_once_per_cut_and_the_others_once_per_seed(tmp_path, ran):
+def test_what_validation_chooses_is_fitted_once_per_cut_and_tested_once_per_seed(tmp_path, ran, purposes):
     rows = run(tmp_path, write_suite(tmp_path))
-    per_cut = [("clean", 1), ("fit_baselines", 1)]
-    per_seed = [(name, seed) for seed in (1, 2) for name in ("finetune", "blend", "score", "evaluate")]
-    expected = [(name, cut, seed) for cut in ("2024-02-01", "2024-03-01") for name, seed in per_cut + per_seed]
+    expected = [(name, cut, seed) for cut in ("2024-02-01", "2024-03-01") for name, seed in PER_CUT + per_seed(1, 2)]
     assert ran == expected
+    both, chosen, tested = ["validate", "backtest"], ["validate"], ["backtest"]
+    assert purposes == 2 * (2 * [both] + 3 * [chosen] + 2 * 4 * [tested])
     value = {row["model"]: row for row in rows}
     assert {model: row["value"] for model, row in value.items()} == pytest.approx(
         {"markov": 0.1, "crossrec": 0.25, "served": 0.25}
@@ -130,9 +145,7 @@ def test_machines_share_a_suite_by_its_seeds(tmp_path, ran):
     file = write_suite(tmp_path)
     (row, *_) = run(tmp_path, file, only_seed=2, cuts=1)
     assert row["seeds"] == 1
-    assert ran == [("clean", "2024-02-01", 1), ("fit_baselines", "2024-02-01", 1)] + [
-        (name, "2024-02-01", 2) for name in ("finetune", "blend", "score", "evaluate")
-    ]
+    assert ran == [(name, "2024-02-01", seed) for name, seed in PER_CUT + per_seed(2)]
     page = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert "Seeds 1 of 2 (2)" in page
     assert "Cuts: 1 of 2 (2024-02-01)." in page
@@ -142,7 +155,7 @@ def test_machines_share_a_suite_by_its_seeds(tmp_path, ran):
     ran.clear()
     rows = run(elsewhere, write_suite(elsewhere))
     assert ("finetune", "2024-02-01", 2) not in ran
-    assert len([name for name, *_ in ran if name == "finetune"]) == 3
+    assert len([name for name, *_ in ran if name == "evaluate"]) == 3
     assert {row["seeds"] for row in rows} == {2}
     about = json.loads((elsewhere / "out/made.about.json").read_text(encoding="utf-8"))
     assert len(about["nights"]) == 4
@@ -208,7 +221,7 @@ def test_a_killed_suite_goes_on_with_the_seed_it_was_at(tmp_path, ran, monkeypat
     monkeypatch.setattr(nights, "STEPS", whole)
     ran.clear()
     run(tmp_path, file, cuts=1)
-    assert [(name, seed) for name, _, seed in ran] == [(name, 2) for name in ("finetune", "blend", "score", "evaluate")]
+    assert [(name, seed) for name, _, seed in ran] == per_seed(2)
 
 
 def test_sampled_suites_make_no_lists(tmp_path, ran, monkeypatch):
@@ -229,7 +242,7 @@ def test_sampled_suites_make_no_lists(tmp_path, ran, monkeypatch):
         suite, suite.parts[0], "", seeds=[1], places=Places(tmp_path, tmp_path / "work", tmp_path / "out"),
         overrides={}, origin={}, keep_lake=True,
     )  # fmt: skip
-    assert [name for name, *_ in ran] == ["clean", "fit_baselines", "finetune", "blend"]
+    assert [name for name, *_ in ran] == ["clean", "fit_baselines", "finetune", "blend", "finetune", "blend"]
     assert asked == {"num_negatives": 999, "seed": nights.SAMPLE_SEED, "measures": [("ndcg", 10)]}
     assert (tmp_path / "work/made/lakes/main-whole").is_dir()
 
