@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from math import log
 from pathlib import Path
 from shutil import copytree
 
@@ -78,6 +79,10 @@ def write_measures(settings, night) -> dict[str, int]:
         for purpose in ("validate", "backtest") for model, level in levels.items() for user in range(20)
         for segment in ("warm", "known_items", "head_items") for metric in ("ndcg", "hr")
     ]  # fmt: skip
+    rows += [row for user in range(20) for row in click_sums(run, user, settings.train.seed)]
+    measured = {**run, "domain": "all", "model": "crossrec", "segment": "all", "metric": "click_ece", "n": 0}
+    ece = {**measured, "value": 0.03, "ci_low": 0.02, "ci_high": 0.05, "num_users": 20}
+    write_rows(night.lake, t.METRICS, [ece], replace={"run_id": night.run_id})
     pair = {
         "model": "crossrec",
         "baseline": "markov",
@@ -92,6 +97,17 @@ def write_measures(settings, night) -> dict[str, int]:
     return {"user_metrics": write_rows(night.lake, t.USER_METRICS, rows, replace={"run_id": night.run_id})}
 
 
+def click_sums(run: dict[str, str], user: int, seed: int) -> list[dict]:
+    """Five pairs with one click; crossrec loses a tenth of the seed per pair, the stacked baselines .4."""
+    levels = {"crossrec": seed / 10, "stacked_baselines": 0.4}
+    return [
+        {**run, "purpose": "backtest", "model": model, "user_id": f"u{user}", "segment": "warm", "metric": metric,
+         "n": 0, "value": value}
+        for model, level in levels.items()
+        for metric, value in (("click_pairs", 5.0), ("click_positives", 1.0), ("click_log_loss_sum", 5 * level))
+    ]  # fmt: skip
+
+
 def write_suite(folder: Path) -> Path:
     (folder / "made.toml").write_text(SUITE, encoding="utf-8")
     (folder / "a.csv").write_text("raw\n", encoding="utf-8")
@@ -104,6 +120,33 @@ def run(folder: Path, file: Path, **options) -> list[dict]:
         str(file), data=folder, out=folder / "out", work=folder / "work", page=folder / "page.md", **given | options
     )
     return json.loads((folder / "out/made.json").read_text(encoding="utf-8"))
+
+
+def test_a_suite_of_clicks_holds_losses_over_all_cuts_and_measures_of_each(tmp_path, ran):
+    file = write_suite(tmp_path)
+    asked = 'metrics = ["click_log_loss", "click_ece"]\n[[comparisons]]\nbaselines = ["stacked_baselines"]'
+    text = file.read_text(encoding="utf-8").replace('metrics = ["ndcg@10"]\n[[comparisons]]', asked)
+    goal = 'model = "crossrec"\nmetric = "click_ece"\nsegment = "2024-03-01"\nvalues = { all = 0.02 }'
+    file.write_text(f"{text}[[goals]]\n{goal}\n", encoding="utf-8")
+    rows = run(tmp_path, file)
+    value = {(row["model"], row["domain"], row["segment"], row["metric"]): row["value"] for row in rows}
+    entropy = -(0.2 * log(0.2) + 0.8 * log(0.8))
+    assert value == pytest.approx(
+        {("crossrec", "a", "all", "click_log_loss"): 0.15, ("stacked_baselines", "a", "all", "click_log_loss"): 0.4,
+         ("best_constant", "a", "all", "click_log_loss"): entropy, ("crossrec", "all", "2024-02-01", "click_ece"): 0.03,
+         ("crossrec", "all", "2024-03-01", "click_ece"): 0.03}
+    )  # fmt: skip
+    (compared,) = json.loads((tmp_path / "out/made.about.json").read_text(encoding="utf-8"))["comparisons"]
+    assert compared["difference"] == pytest.approx(0.25)
+    page = (tmp_path / "page.md").read_text(encoding="utf-8").splitlines()
+    assert "- crossrec, all, 2024-03-01, click_ece <= 0.02: 0.0300 [0.0200, 0.0500]: **missed**" in page
+    assert "`click_ece`, `2024-02-01`, made:" in page
+    assert any(line.startswith("| crossrec | **0.1500**") for line in page)
+    assert any(
+        line.startswith("| made, a, all, click_log_loss | crossrec | stacked_baselines | +0.2500") for line in page
+    )
+    again = run(tmp_path, file)
+    assert again == rows
 
 
 def test_what_validation_chooses_is_fitted_once_per_cut_and_tested_once_per_seed(tmp_path, ran, purposes):
