@@ -61,7 +61,7 @@ def test_a_suite_runs_from_raw_files_to_its_page_and_not_twice(tmp_path):
     world, options = write_small(tmp_path)
     (tmp_path / "parity.toml").write_text(SUITE.format(config=world.config), encoding="utf-8")
     output = run_suite(tmp_path, options)
-    assert output.count("pretrain: ") == 2
+    assert output.count("pretrain: ") == 3  # what validation chooses by, then each seed
     assert output.count("fit_baselines: ") == 1
     rows = json.loads((tmp_path / "out/parity.json").read_text(encoding="utf-8"))
     value = {(row["model"], row["domain"], row["segment"], row["metric"]): row for row in rows}
