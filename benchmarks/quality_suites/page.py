@@ -33,18 +33,34 @@ def made_part(results: Path) -> str:
 def suite_lines(suite: Suite, rows: Sequence[Row], about: Row) -> list[str]:
     """The lines of one suite."""
     lines = [f"## {suite.name}: {suite.title}", "", suite.protocol, ""]
-    lines += [f"- {note}" for note in [*suite.notes, *_run_notes(about)]]
-    for table in dict.fromkeys(row["suite"] for row in rows):
-        for segment in dict.fromkeys(row["segment"] for row in rows):
-            for metric, n in suite.measures:
-                own = [row for row in rows if _key(row) == (table, segment, metric, n)]
-                if own:
-                    lines += ["", f"`{metric}` at {n}, `{segment}`, {table}:", "", *value_table(own, suite)]
+    lines += [f"- {note}" for note in [*suite.notes, *(about.get("run_notes") or _run_notes(about))]]
+    to_tables = across_segments if about.get("across_segments") else by_segment
+    for heading, own in to_tables(suite, rows):
+        lines += ["", heading, "", *value_table(own, suite)]
     if about["comparisons"]:
         lines += ["", "Paired differences, intervals and p adjusted by Holm over all of this table:", ""]
         lines += comparison_table(about["comparisons"])
     goals = list(goal_lines(suite, rows, about["comparisons"]))
     return lines + (["", "Goals:", "", *goals] if goals else [])
+
+
+def by_segment(suite: Suite, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """A heading and the rows of each table: one per table of the suite, segment and measure."""
+    for table in dict.fromkeys(row["suite"] for row in rows):
+        for segment in dict.fromkeys(row["segment"] for row in rows):
+            for metric, n in suite.measures:
+                own = [row for row in rows if _key(row) == (table, segment, metric, n)]
+                if own:
+                    yield f"`{metric}` at {n}, `{segment}`, {table}:", own
+
+
+def across_segments(suite: Suite, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """The same for a suite of one domain, with its segments side by side instead of domains."""
+    for table in dict.fromkeys(row["suite"] for row in rows):
+        for metric, n in suite.measures:
+            own = [row for row in rows if (row["suite"], row["metric"], row["n"]) == (table, metric, n)]
+            if own:
+                yield f"`{metric}` at {n}, {table}:", [{**row, "domain": row["segment"]} for row in own]
 
 
 def value_table(rows: Sequence[Row], suite: Suite) -> list[str]:
