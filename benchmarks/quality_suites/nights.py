@@ -67,7 +67,7 @@ def run_part(
         night = start_night(first, run_id=night_name(part, cut))
         with spark_session(first) as spark:
             for step in (step for step in STEPS if step in SHARED_STEPS):
-                _run_shared(step, first, night, spark)
+                run_shared(step, first, night, spark)
             for seed in missing:
                 say(night, f"seed {seed}")
                 _run_seed(suite, part, cut, seed, settings[seed], night, spark, places)
@@ -184,12 +184,8 @@ def is_finished(suite: Suite, part: Part, cut: str, seed: int, places: Places, s
     return is_same and set(suite.metrics) <= set(known["metrics"])
 
 
-def say(night: Night, text: str) -> None:
-    """One line of progress."""
-    print(f"[{night.run_id}] {text}", flush=True)
-
-
-def _run_shared(step: str, settings: Settings, night: Night, spark: SparkSession) -> None:
+def run_shared(step: str, settings: Settings, night: Night, spark: SparkSession) -> None:
+    """Run a step of a night unless it has finished with the same settings."""
     done = {
         record.step
         for record in read_steps(night.lake, night.run_id)
@@ -197,6 +193,11 @@ def _run_shared(step: str, settings: Settings, night: Night, spark: SparkSession
     }
     if step not in done:
         _run(step, settings, night, spark)
+
+
+def say(night: Night, text: str) -> None:
+    """One line of progress."""
+    print(f"[{night.run_id}] {text}", flush=True)
 
 
 def _run(step: str, settings: Settings, night: Night, spark: SparkSession) -> None:
