@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.fewshot_suite.item_table import ItemTable
+from benchmarks.fewshot_suite.likeness import Likeness, fit_likeness, weigh
 from benchmarks.fewshot_suite.ratings import Ratings
 from benchmarks.fewshot_suite.splits import Drawn
 from crossrec_core.tensors.task_features import Tasks
@@ -23,6 +24,7 @@ LOWEST, HIGHEST = 1.0, 5.0
 DOMAIN = 1  # the product's heads know domains; here is one
 SUPPORT_PRIOR = 3.0  # ratings of the mean that the mean residual and the likeness are shrunk by
 SCORE, COUNT, NUM_PLAIN = 0, 1, 2  # columns
+NUM_SAID = 6  # the last columns: what the support says
 FACTOR_SCALE = 3.0  # so that one penalty suits factors, whose tastes have variance 1, and content alike
 
 
@@ -34,9 +36,10 @@ class Described:
     residual_UK: Tensor
     labels_UK: Tensor  # 0 for the worst rating, 1 for the best
     num_factors: int
+    likeness: Likeness  # of films
 
 
-def describe(ratings: Ratings, table: ItemTable, train: Tensor) -> Described:
+def describe(ratings: Ratings, table: ItemTable, train: Tensor, *, shrinkage: float, prior: float) -> Described:
     """Film features: score, log count, content, factors; training users see films without their own rating."""
     items_UK = ratings.items_UK
     score_UK, count_UK, factors_UKD = table.score_V[items_UK], table.count_V[items_UK], table.factors_VD[items_UK]
@@ -52,7 +55,8 @@ def describe(ratings: Ratings, table: ItemTable, train: Tensor) -> Described:
     )
     labels_UK = (ratings.ratings_UK - LOWEST).clamp(min=0) / (HIGHEST - LOWEST)
     film_UKF = torch.cat((plain_UK2, content_UKC, FACTOR_SCALE * factors_UKD), dim=2)
-    return Described(film_UKF, residual_UK, labels_UK, factors_UKD.shape[2])
+    likeness = fit_likeness(items_UK, residual_UK, train, len(ratings.content_VC), shrinkage=shrinkage, prior=prior)
+    return Described(film_UKF, residual_UK, labels_UK, factors_UKD.shape[2], likeness)
 
 
 def to_tasks(described: Described, drawn: Drawn) -> Tasks:
@@ -64,8 +68,9 @@ def to_tasks(described: Described, drawn: Drawn) -> Tasks:
     others_SS = 1 - torch.eye(num_support, dtype=torch.float64)
     all_QS = torch.ones(query_TQF.shape[1], num_support, dtype=torch.float64)
     parts = []
-    for asked_TNF, knows_NS in ((support_TSF, others_SS), (query_TQF, all_QS)):
-        said_TNX = from_support(described, asked_TNF, support_TSF, residual_TS, knows_NS * drawn.mask_TS[:, None, :])
+    for at_TN, asked_TNF, knows_NS in ((drawn.support_TS, support_TSF, others_SS), (drawn.query_TQ, query_TQF, all_QS)):
+        knows_TNS = knows_NS * drawn.mask_TS[:, None, :]
+        said_TNX = from_support(described, drawn, at_TN, asked_TNF, support_TSF, residual_TS, knows_TNS)
         parts.append(torch.cat((asked_TNF, said_TNX), dim=2).float())
     labels = (described.labels_UK[users_T1, at].float() for at in (drawn.support_TS, drawn.query_TQ))
     (support, query), (support_labels, query_labels) = parts, labels
@@ -76,16 +81,19 @@ def to_tasks(described: Described, drawn: Drawn) -> Tasks:
 
 
 def from_support(
-    described: Described, asked_TNF: Tensor, support_TSF: Tensor, residual_TS: Tensor, knows_TNS: Tensor
-) -> Tensor:
-    """Residuals of the known support weighed by likeness in genres, factors, year and count; their mean; log(1 + k)."""
+    described: Described, drawn: Drawn, at_TN: Tensor, asked_TNF: Tensor, support_TSF: Tensor, residual_TS: Tensor,
+    knows_TNS: Tensor,
+) -> Tensor:  # fmt: skip
+    """Residuals of the known support weighed by likeness in genres, factors, year and count, and as item-kNN does;
+    their mean; log(1 + k)."""
     num_known_TN = knows_TNS.sum(dim=2)
     mean_TN = (knows_TNS @ residual_TS[..., None]).squeeze(2) / (num_known_TN + SUPPORT_PRIOR)
     said_TNS = (residual_TS[:, None, :] - mean_TN[..., None]) * knows_TNS
     groups = zip(_groups(described, asked_TNF), _groups(described, support_TSF), strict=True)
     likeness = [asked @ known.transpose(1, 2) for asked, known in groups]
     weighed = [(said_TNS * each_TNS).sum(dim=2) / (num_known_TN + SUPPORT_PRIOR) for each_TNS in likeness]
-    return torch.stack([*weighed, mean_TN, num_known_TN.log1p()], dim=2)
+    as_knn_TN = weigh(described.likeness, drawn.users_T, at_TN, drawn.support_TS, said_TNS, knows_TNS)
+    return torch.stack([*weighed, as_knn_TN, mean_TN, num_known_TN.log1p()], dim=2)
 
 
 def _groups(described: Described, x_TNF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,3 +102,8 @@ def _groups(described: Described, x_TNF: Tensor) -> tuple[Tensor, Tensor, Tensor
     genres = F.normalize(x_TNF[..., NUM_PLAIN : first_factor - 1], dim=2)
     plain = torch.cat((x_TNF[..., COUNT : COUNT + 1], x_TNF[..., first_factor - 1 : first_factor]), dim=2)
     return genres, x_TNF[..., first_factor:], plain
+
+
+def with_one(x_TNF: Tensor) -> Tensor:
+    """Add the constant."""
+    return torch.cat((x_TNF, torch.ones_like(x_TNF[..., :1])), dim=2)

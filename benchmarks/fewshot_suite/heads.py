@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.fewshot_suite.features import DOMAIN, Described, to_tasks
+from benchmarks.fewshot_suite.features import DOMAIN, NUM_SAID, SCORE, Described, to_tasks, with_one
 from benchmarks.fewshot_suite.measures import tuning_value
 from benchmarks.fewshot_suite.splits import draw_sizes, draw_tasks, keep_support
 from crossrec_core.tensors.bayes_head import Prior, Support, moderated_logits, predict
@@ -20,30 +20,29 @@ from crossrec_core.tensors.meta_heads import HEADS, NEWTON_STEPS, POOLED, Gradie
 from crossrec_core.tensors.task_features import Tasks
 
 BAYES_LINEAR = "bayes_linear"
-START_PRECISION = 5.0
+START_PRECISION, SAID_PRECISION = 5.0, 20.0
 
 
 class LinearBayesHead(nn.Module):
-    """The product's closed form over the films' features as they are: no network, a learnt mean and precision each."""
+    """The product's closed form over the features as they are: no network, a learnt mean and precision for each.
 
-    def __init__(self, film_features: int) -> None:
+    What the support says of a pair starts as sure: it is to be weighed, not to be learnt anew by each task.
+    """
+
+    def __init__(self, num_features: int) -> None:
         super().__init__()
-        self.film_features = film_features
-        mean_P = torch.zeros(film_features + 1)
-        mean_P[0] = 1.0
+        mean_P, precision_P = torch.zeros(num_features + 1), torch.full((num_features + 1,), START_PRECISION)
+        mean_P[SCORE] = 1.0
+        precision_P[num_features - NUM_SAID : num_features] = SAID_PRECISION
         self.mean_P = nn.Parameter(mean_P)
-        self.raw_precision_P = nn.Parameter(torch.full((film_features + 1,), START_PRECISION))
+        self.raw_precision_P = nn.Parameter(precision_P)  # softplus of it is the precision
 
     def forward(self, tasks: Tasks) -> Tensor:
         num_tasks = len(tasks.domains_T)
         mean_TP, raw_TP = (each.expand(num_tasks, -1) for each in (self.mean_P, self.raw_precision_P))
-        support = Support(self.phi(tasks.support_TKF), tasks.support_labels_TK, tasks.support_mask_TK)
+        support = Support(with_one(tasks.support_TKF), tasks.support_labels_TK, tasks.support_mask_TK)
         prior = Prior(mean_TP, F.softplus(raw_TP))
-        return moderated_logits(predict(prior, support, self.phi(tasks.query_TQF), num_steps=NEWTON_STEPS))
-
-    def phi(self, x_TNF: Tensor) -> Tensor:
-        """The film's features and 1."""
-        return torch.cat((x_TNF[..., : self.film_features], torch.ones_like(x_TNF[..., :1])), dim=2)
+        return moderated_logits(predict(prior, support, with_one(tasks.query_TQF), num_steps=NEWTON_STEPS))
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def fit_heads(
     """Every head of the product, and the linear one; the pooled head is ``in_context``, with steps ``fine_tuned``."""
     found: dict[str, Trained] = {}
     for lr in plan.learning_rates:
-        heads = new_heads(described, valid[0].tasks.query_TQF.shape[2], plan, seed=seed)
+        heads = new_heads(valid[0].tasks.query_TQF.shape[2], plan, seed=seed)
         fitted = train_heads(
             heads, lambda epoch: batches(described, mask_UK, train, plan, seed=seed * 1_000_003 + epoch),
             num_epochs=dict.fromkeys(heads, plan.num_epochs), learning_rate=lr, domain_temperature=0.0,
@@ -101,7 +100,7 @@ def fit_heads(
     return found
 
 
-def new_heads(described: Described, num_features: int, plan: HeadPlan, *, seed: int) -> dict[str, nn.Module]:
+def new_heads(num_features: int, plan: HeadPlan, *, seed: int) -> dict[str, nn.Module]:
     """Untrained heads."""
     heads = {
         method: build_head(
@@ -112,7 +111,7 @@ def new_heads(described: Described, num_features: int, plan: HeadPlan, *, seed: 
         )
         for method in HEADS
     }  # fmt: skip
-    return {**heads, BAYES_LINEAR: LinearBayesHead(described.film_UKF.shape[2])}
+    return {**heads, BAYES_LINEAR: LinearBayesHead(num_features)}
 
 
 def batches(

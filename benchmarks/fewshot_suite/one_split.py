@@ -9,7 +9,7 @@ T tasks, Q query ratings.
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -97,15 +97,19 @@ def fit_floors(
     tables = {each: fit(each, plan.factors[0]) for each in plan.item_shrinkages}
     shrinkage, bias_value = choose({each: item_scorer(ratings, table.score_V) for each, table in tables.items()})
     fitted = {each: fit(shrinkage, each) for each in plan.factors}
-    shown = {each: describe(ratings, table, train) for each, table in fitted.items()}
+    shown = {
+        each: describe(ratings, table, train, shrinkage=plan.likeness[0][0], prior=plan.likeness[0][1])
+        for each, table in fitted.items()
+    }
     ridges = {
         (*factors, penalty): ridge_scorer(ratings, shown[factors], fitted[factors], penalty)
         for factors, penalty in itertools.product(plan.factors, plan.penalties)
     }
     (*factors, penalty), ridge_value = choose(ridges)
     table, described = fitted[tuple(factors)], shown[tuple(factors)]
-    knns = {each: knn_scorer(ratings, described, table, train, each) for each in plan.likeness}
+    knns = {each: knn_scorer(ratings, with_likeness(described, each), table) for each in plan.likeness}
     likeness, knn_value = choose(knns)
+    described = with_likeness(described, likeness)
     scorers = {
         "item_mean": means[mean_shrinkage], "item_score": item_scorer(ratings, table.score_V),
         "item_knn": knns[likeness], "bayes_ridge": ridges[(*factors, penalty)],
@@ -131,12 +135,15 @@ def ridge_scorer(ratings: Ratings, described: Described, table: ItemTable, penal
     return lambda drawn: floors.ridge(described, table, ratings, drawn, penalty=penalty)
 
 
-def knn_scorer(
-    ratings: Ratings, described: Described, table: ItemTable, train: Tensor, plan: tuple[float, float]
-) -> Scorer:  # fmt: skip
+def knn_scorer(ratings: Ratings, described: Described, table: ItemTable) -> Scorer:
     """Item-kNN over residuals."""
-    likeness_VV = floors.item_likeness(ratings, described, train, plan[0])
-    return lambda drawn: floors.item_knn(ratings, described, table, drawn, likeness_VV, prior=plan[1])
+    return lambda drawn: floors.item_knn(ratings, described, table, drawn, described.likeness)
+
+
+def with_likeness(described: Described, strength: tuple[float, float]) -> Described:
+    """Films are as alike as ``strength`` (shrinkage and prior) says."""
+    likeness = replace(described.likeness, shrinkage=strength[0], prior=strength[1])
+    return replace(described, likeness=likeness)
 
 
 def to_scorer(described: Described, trained: Trained) -> Scorer:

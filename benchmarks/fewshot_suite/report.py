@@ -21,9 +21,12 @@ from jobs.steps import describe_versions
 
 
 def run_or_read(ratings: Ratings, domain: str, number: int, plan: SplitPlan, work: Path) -> Found:
-    """A split's measures; those of an earlier start with the same plan are read, not made again."""
+    """A split's measures; those of an earlier start with the same plan and the same code are read, not made again."""
     file = work / f"{domain}-{number:02d}.parquet"
-    about, made_with = file.with_suffix(".json"), {"plan": to_plain(plan), "users": len(ratings.user_ids)}
+    about, made_with = (
+        file.with_suffix(".json"),
+        {"plan": to_plain(plan), "users": len(ratings.user_ids), "code": hash_code()},
+    )
     if about.exists():
         known = json.loads(about.read_text(encoding="utf-8"))
         if known["made_with"] == made_with:
@@ -76,6 +79,12 @@ def to_plain(plan: SplitPlan) -> dict[str, Any]:
     """The plan as JSON has it."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(plan)))
     return plain
+
+
+def hash_code() -> str:
+    """The hash of this suite's modules: a split that other code made is made again."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
 
 
 def relative(path: Path) -> str:

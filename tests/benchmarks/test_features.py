@@ -16,7 +16,7 @@ ASKED = torch.arange(100, 120)
 def made(ratings=None):
     ratings = ratings or made_ratings()
     table = fit_items(ratings.items_UK[TRAIN], ratings.ratings_UK[TRAIN], 41, ItemPlan(2, 3.0, 20.0), seed=1)
-    return table, describe(ratings, table, TRAIN)
+    return table, describe(ratings, table, TRAIN, shrinkage=3.0, prior=0.3)
 
 
 def drawn_of(ratings, size):
@@ -66,6 +66,17 @@ def test_ratings_outside_the_kept_support_change_nothing():
     changed_UK[ASKED[:, None], drawn.support_TS[:, 3:14]] = 1.0
     _, other = made(replace(ratings, ratings_UK=changed_UK))
     assert torch.equal(to_tasks(described, drawn).query_TQF, to_tasks(other, drawn).query_TQF)
+
+
+def test_a_support_that_is_not_kept_is_as_if_it_were_not_there():
+    ratings = made_ratings()
+    _, described = made()
+    drawn = drawn_of(ratings, 3)
+    short = replace(drawn, support_TS=drawn.support_TS[:, :3], mask_TS=drawn.mask_TS[:, :3])
+    padded, bare = to_tasks(described, drawn), to_tasks(described, short)
+    torch.testing.assert_close(padded.query_TQF, bare.query_TQF)
+    torch.testing.assert_close(padded.support_TKF[:, :3], bare.support_TKF)
+    assert (padded.query_TQF[..., -1] == torch.tensor(4.0).log()).all()  # log(1 + 3)
 
 
 def test_labels_are_graded_from_worst_to_best():

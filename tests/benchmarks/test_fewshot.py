@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import fewshot
 from benchmarks.fewshot_suite import report
+from benchmarks.fewshot_suite.one_split import run_split
 from tests.benchmarks.made_ratings import made_tables
 from tests.benchmarks.test_one_split import QUICK
 
@@ -56,10 +57,19 @@ def test_two_splits_become_rows_comparisons_and_a_page_and_are_not_run_twice(fol
     assert found["num_users"] == own["user_id"].nunique()
     about = json.loads((folders["out"] / "fewshot_users_ml_100k.about.json").read_text())
     assert [split["split"] for split in about["splits"]] == [0, 1]
-    assert len(about["comparisons"]) == 50
+    assert len(about["comparisons"]) == 60
     page = folders["page"].read_text()
     assert "| model | all (24) | k=0 (24) |" in page.replace(f"({found['num_users']})", "(24)")
     assert "| *MeLU* (RecBole-MetaRec, its relevance not stated) | *0.5331* |" in page
     monkeypatch.setattr(report, "run_split", None)
     start(folders)
     assert json.loads((folders["out"] / "fewshot_users_ml_100k.json").read_text()) == rows
+
+
+def test_a_split_that_other_code_made_is_made_again(folders, monkeypatch):
+    start(folders, splits=1)
+    monkeypatch.setattr(report, "hash_code", lambda: "other")
+    made = []
+    monkeypatch.setattr(report, "run_split", lambda *given: made.append(given[2]) or run_split(*given))
+    start(folders, splits=1)
+    assert made == [0]

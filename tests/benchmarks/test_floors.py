@@ -17,7 +17,7 @@ TRAIN, ASKED = torch.arange(90), torch.arange(90, 120)
 def world():
     ratings = made_ratings()
     table = fit_items(ratings.items_UK[TRAIN], ratings.ratings_UK[TRAIN], 41, ItemPlan(1, 3.0, 5.0), seed=1)
-    return ratings, table, describe(ratings, table, TRAIN)
+    return ratings, table, describe(ratings, table, TRAIN, shrinkage=3.0, prior=0.3)
 
 
 def drawn_of(ratings, size=WHOLE):
@@ -37,20 +37,11 @@ def test_an_item_mean_is_shrunk_to_the_mean_of_all_training_ratings(world):
     torch.testing.assert_close(found, (given.sum() + 2 * mean) / (len(given) + 2))
 
 
-def test_films_of_one_genre_are_alike_and_of_two_are_not(world):
-    ratings, _, described = world
-    likeness_VV = floors.item_likeness(ratings, described, TRAIN, 3.0)[1:, 1:]
-    assert likeness_VV[0, 2::2].mean() > 0.3 > -0.3 > likeness_VV[0, 1::2].mean()
-
-
 def test_a_few_ratings_beat_the_mean_of_all_users(world):
     ratings, table, described = world
     drawn = drawn_of(ratings)
-    likeness_VV = floors.item_likeness(ratings, described, TRAIN, 3.0)
     same = value(ratings, floors.of_query(table.score_V, ratings, drawn), drawn)
-    assert (
-        value(ratings, floors.item_knn(ratings, described, table, drawn, likeness_VV, prior=0.3), drawn) > same + 0.03
-    )
+    assert value(ratings, floors.item_knn(ratings, described, table, drawn, described.likeness), drawn) > same + 0.03
     assert value(ratings, floors.ridge(described, table, ratings, drawn, penalty=2.0), drawn) > same + 0.1
 
 
@@ -58,9 +49,8 @@ def test_without_support_the_floors_are_the_item_score(world):
     ratings, table, described = world
     drawn = drawn_of(ratings, 0)
     score_TQ = floors.of_query(table.score_V, ratings, drawn)
-    likeness_VV = floors.item_likeness(ratings, described, TRAIN, 3.0)
     torch.testing.assert_close(floors.ridge(described, table, ratings, drawn, penalty=2.0), score_TQ)
-    torch.testing.assert_close(floors.item_knn(ratings, described, table, drawn, likeness_VV, prior=0.3), score_TQ)
+    torch.testing.assert_close(floors.item_knn(ratings, described, table, drawn, described.likeness), score_TQ)
 
 
 def test_ridge_solves_each_tasks_own_normal_equations(world):

@@ -21,7 +21,7 @@ PLAN = HeadPlan(
 def world():
     ratings = made_ratings()
     table = fit_items(ratings.items_UK[TRAIN], ratings.ratings_UK[TRAIN], 41, ItemPlan(1, 3.0, 5.0), seed=1)
-    described = describe(ratings, table, TRAIN)
+    described = describe(ratings, table, TRAIN, shrinkage=3.0, prior=0.3)
     drawn = draw_tasks(ratings.mask_UK, VALID, generator=torch.Generator().manual_seed(2))
     return ratings, described, drawn
 
@@ -33,9 +33,8 @@ def asked_of(world, size):
 
 
 def test_the_linear_head_starts_from_the_item_score_and_uses_the_support_at_once(world):
-    ratings, described, _ = world
-    head = LinearBayesHead(described.film_UKF.shape[2])
     nothing = asked_of(world, 0).tasks
+    head = LinearBayesHead(nothing.query_TQF.shape[2])
     order_TQ = head(nothing).argsort(dim=1)
     assert (order_TQ == nothing.query_TQF[..., 0].argsort(dim=1)).float().mean() > 0.9  # doubt may swap neighbours
     values = [judge(head, [asked_of(world, size)]) for size in (0, 3, 14)]
