@@ -57,7 +57,7 @@ def test_two_splits_become_rows_comparisons_and_a_page_and_are_not_run_twice(fol
     assert found["num_users"] == own["user_id"].nunique()
     about = json.loads((folders["out"] / "fewshot_users_ml_100k.about.json").read_text())
     assert [split["split"] for split in about["splits"]] == [0, 1]
-    assert len(about["comparisons"]) == 60
+    assert len(about["comparisons"]) == 80
     page = folders["page"].read_text()
     assert "| model | all (24) | k=0 (24) |" in page.replace(f"({found['num_users']})", "(24)")
     assert "| *MeLU* (RecBole-MetaRec, its relevance not stated) | *0.5331* |" in page
