@@ -3,7 +3,7 @@
 K means or hypotheses, R resamples.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -20,6 +20,7 @@ from crossrec_core import columns as c
 SEED = 29
 Row = dict[str, Any]
 Cells = dict[tuple[str, str, int], Weighed]  # by segment, metric, n
+Select = Callable[[pd.DataFrame, str], pd.DataFrame]  # users' measures, a segment -> its rows
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class Tested:
     drawn_R: Floats
 
 
-def measure(values: pd.DataFrame, suite: Suite, *, samples: int, seconds: float) -> tuple[list[Row], list[Row]]:
+def measure(
+    values: pd.DataFrame, suite: Suite, *, samples: int, seconds: float, select: Select = in_segment
+) -> tuple[list[Row], list[Row]]:  # fmt: skip
     """Result rows and comparison rows of a suite; both have ``suite``, which ends in /TABLE for a table apart.
 
     ``values`` has table, cut, seed, model, domain, user_id, segment (as user_metrics stores it), metric, n and value.
     Seeds are averaged first, so that an interval is over users. The family of Holm's correction is every comparison of
-    the suite, over all its tables.
+    the suite, over all its tables. ``select`` finds a segment's rows.
     """
     values = with_best_constant(values)
     keys = ["table", *CELL, c.MODEL, c.SEGMENT, c.METRIC, c.N]
@@ -59,7 +62,7 @@ def measure(values: pd.DataFrame, suite: Suite, *, samples: int, seconds: float)
     for table in sorted(averaged["table"].unique()):
         own, name = averaged[averaged["table"] == table], f"{suite.name}/{table}" if table else suite.name
         for domain, members in _domains(own, suite).items():
-            cells = to_all_cells(own[own[c.DOMAIN].isin(members)], suite)
+            cells = to_all_cells(own[own[c.DOMAIN].isin(members)], suite, select)
             if cells:
                 at = {"suite": name, c.DOMAIN: domain}
                 found, held = _measure_domain(cells, at, suite, samples=samples)
@@ -83,9 +86,9 @@ def fewest_seeds(num_seeds: dict[tuple[str, str, str], int], table: str, model: 
     )
 
 
-def to_all_cells(values: pd.DataFrame, suite: Suite) -> Cells:
+def to_all_cells(values: pd.DataFrame, suite: Suite, select: Select = in_segment) -> Cells:
     """The cells of every segment and measure that has any."""
-    segments = {segment: in_segment(values, segment) for segment in suite.segments}
+    segments = {segment: select(values, segment) for segment in suite.segments}
     measures = [(metric, n) for metric, n in suite.measures if metric in LOSSES or (metric, n) in suite.stored]
     found = {(segment, *m): _to_measured(own, *m) for segment, own in segments.items() for m in measures}
     return {key: cells for key, cells in found.items() if len(cells.sums)}

@@ -68,7 +68,7 @@ def run_part(
     night = start_night(first, run_id=night_name(part, cut))
     with spark_session(first) as spark:
         for step in (step for step in STEPS if step in SHARED_STEPS):
-            _run_shared(step, first, night, spark)
+            run_shared(step, first, night, spark)
         _run_chosen(suite, first, night, spark)
         for seed in missing:
             say(night, f"seed {seed}")
@@ -182,7 +182,8 @@ def say(night: Night, text: str) -> None:
     print(f"[{night.run_id}] {text}", flush=True)
 
 
-def _run_shared(step: str, settings: Settings, night: Night, spark: SparkSession) -> None:
+def run_shared(step: str, settings: Settings, night: Night, spark: SparkSession) -> None:
+    """Run a step of a night unless it has finished with the same settings."""
     done = {
         record.step
         for record in read_steps(night.lake, night.run_id)

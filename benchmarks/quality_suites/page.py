@@ -34,22 +34,41 @@ def made_part(results: Path) -> str:
 def suite_lines(suite: Suite, rows: Sequence[Row], about: Row) -> list[str]:
     """The lines of one suite."""
     lines = [f"## {suite.name}: {suite.title}", "", suite.protocol, ""]
-    lines += [f"- {note}" for note in [*suite.notes, *_run_notes(suite, about)]]
-    for table in dict.fromkeys(row["suite"] for row in rows):
-        for segment in dict.fromkeys(row["segment"] for row in rows):
-            for metric, n in suite.measures:
-                own = [row for row in rows if _key(row) == (table, segment, metric, n)]
-                if own:
-                    at = f"`{metric}` at {n}" if n else f"`{metric}`"
-                    lines += ["", f"{at}, `{segment}`, {table}:", "", *value_table(own, suite)]
+    lines += [f"- {note}" for note in [*suite.notes, *(about.get("run_notes") or _run_notes(suite, about))]]
+    to_tables = across_segments if about.get("across_segments") else by_segment
+    for heading, own in to_tables(suite, rows):
+        lines += ["", heading, "", *value_table(own, suite)]
     if about["comparisons"]:
         losses = any(row["metric"] in LOWER_IS_BETTER for row in about["comparisons"])
         less = " (of a loss: the baseline's minus the model's, so above is better)" if losses else ""
         lines += ["", f"Paired differences{less}, intervals and p adjusted by Holm over all of this table:", ""]
         lines += comparison_table(about["comparisons"])
-    is_open = not is_complete(suite, about["nights"])
+    is_open = "nights" in about and not is_complete(suite, about["nights"])
     goals = list(goal_lines(suite, rows, about["comparisons"], is_open=is_open))
     return lines + (["", "Goals:", "", *goals] if goals else [])
+
+
+def by_segment(suite: Suite, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """A heading and the rows of each table: one per table of the suite, segment and measure."""
+    for table in dict.fromkeys(row["suite"] for row in rows):
+        for segment in dict.fromkeys(row["segment"] for row in rows):
+            for metric, n in suite.measures:
+                own = [row for row in rows if _key(row) == (table, segment, metric, n)]
+                if own:
+                    yield f"{_at(metric, n)}, `{segment}`, {table}:", own
+
+
+def across_segments(suite: Suite, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """The same for a suite of one domain, with its segments side by side instead of domains."""
+    for table in dict.fromkeys(row["suite"] for row in rows):
+        for metric, n in suite.measures:
+            own = [row for row in rows if (row["suite"], row["metric"], row["n"]) == (table, metric, n)]
+            if own:
+                yield f"{_at(metric, n)}, {table}:", [{**row, "domain": row["segment"]} for row in own]
+
+
+def _at(metric: str, n: int) -> str:
+    return f"`{metric}` at {n}" if n else f"`{metric}`"
 
 
 def value_table(rows: Sequence[Row], suite: Suite) -> list[str]:

@@ -96,6 +96,20 @@ def test_what_stands_before_the_mark_is_kept_and_the_rest_made_again(tmp_path):
     assert page.read_text(encoding="utf-8") == first
 
 
+def test_a_suite_may_show_its_segments_side_by_side_and_say_of_its_run_what_it_wants(tmp_path):
+    write_results(tmp_path)
+    rows = [row("crossrec", "a", 0.3) | {"segment": segment, "num_users": 7} for segment in ("all", "k=0", "k=1")]
+    about = json.loads((tmp_path / "made.about.json").read_text(encoding="utf-8"))
+    about |= {"across_segments": True, "run_notes": ["twenty splits"]}
+    (tmp_path / "made.json").write_text(json.dumps(rows), encoding="utf-8")
+    (tmp_path / "made.about.json").write_text(json.dumps(about), encoding="utf-8")
+    lines = made_part(tmp_path).splitlines()
+    assert "| model | all (7) | k=0 (7) | k=1 (7) |" in lines
+    assert "| *Paper* (its repository) |  |  |  |" in lines
+    assert "- twenty splits" in lines
+    assert not any(line.startswith("- Seeds ") for line in lines)
+
+
 def test_the_committed_page_is_up_to_date():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert page.split(f"{MARK}\n")[1] == made_part(ROOT / "benchmarks" / "results")
