@@ -33,7 +33,8 @@ LATER_STEPS = ("serve", "publish")
 DATA_HERE = "../shared/data"  # where conf/ says the raw files lie
 SAMPLE_SEED = 5
 SERVED = "served"
-KEPT_SEGMENTS = (*OWN_SEGMENTS, c.KNOWN_ITEMS)
+ITEM_SEGMENTS = (c.KNOWN_ITEMS, c.COLD_ITEMS)
+KEPT_SEGMENTS = (*OWN_SEGMENTS, *ITEM_SEGMENTS)
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ def fill(node: Any, folders: dict[str, str]) -> Any:
 
 def read_values(finished: Sequence[Finished], suite: Suite) -> pd.DataFrame:
     """The measures of all seeds, averaged over seeds: table, cut, model, domain, user_id, segment, metric, n, value."""
-    needs_known = any(segment.startswith(c.KNOWN_ITEMS) for segment in suite.segments)
-    segments = KEPT_SEGMENTS if needs_known else OWN_SEGMENTS
+    needs_items = any(segment.startswith(ITEM_SEGMENTS) for segment in suite.segments)
+    segments = KEPT_SEGMENTS if needs_items else OWN_SEGMENTS
     frames = []
     for each in finished:
         frame = pd.read_parquet(each.values, filters=[(c.SEGMENT, "in", segments)])
