@@ -263,6 +263,18 @@ class BlendSettings:
     pool: int = setting("Best candidates of each source that the blend is fitted on.", low=10)
     l2: float = setting("Penalty on the weights: what keeps them small, and alike for all users.", low=0)
     min_users: int = setting("Validation users with a hit in the pool that a blend needs.", low=1)
+    cold_models: list[str] = setting(
+        "Models blended in besides where there are cold candidates (score.candidates = listed); those not fitted are "
+        "left out."
+    )  # fmt: skip
+    cold_share: float = setting(
+        "Share of the touched candidates that are treated as cold to fit the weights of cold ones; 0 is off.",
+        low=0, high=0.5,
+    )  # fmt: skip
+    cold_cost: float = setting(
+        "Share of the hits in the first ten places, some items treated as cold, that listing cold ones may cost.",
+        low=0, high=1,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -30,6 +29,8 @@ from crossrec_core.tensors.blend_fit import cross_fitted_ndcg, fit_pooled, pair_
 from crossrec_core.tensors.blend_scorer import load_blend, save_blend
 from crossrec_core.tensors.block_scores import candidates_of
 from crossrec_core.tensors.checkpoint import About, load_about
+from crossrec_core.tensors.cold_blend import ColdBlend, load_cold, save_cold
+from crossrec_core.tensors.cold_fit import fit_cold, hide_cold
 from crossrec_core.tensors.folders import has_file, open_folder
 from crossrec_core.tensors.ranker import Ranker, fit_ranker, load_ranker, save_ranker
 from crossrec_core.tensors.scorer import BLEND, load_source
@@ -47,6 +48,7 @@ class Blended:
     sources: tuple[str, ...]
     blend: Blend
     ranker: Ranker | None
+    cold: ColdBlend | None
     valid_ndcg: float
 
 
@@ -89,7 +91,9 @@ def read_blended(night: Night, domain: str) -> Blended | None:
         return None
     about = load_about(path).settings
     with open_folder(path) as folder:
-        return Blended(tuple(about["sources"]), load_blend(folder), load_ranker(folder), about["valid_ndcg"])
+        return Blended(
+            tuple(about["sources"]), load_blend(folder), load_ranker(folder), load_cold(folder), about["valid_ndcg"]
+        )
 
 
 def _fit(settings: Settings, ground: Ground, domain: str) -> Blended | None:
@@ -99,30 +103,38 @@ def _fit(settings: Settings, ground: Ground, domain: str) -> Blended | None:
     if held_out is None or not sources:
         return None
     candidates = candidates_of(ground.candidates, held_out.domain_num)
-    pooled = pool_held_out(sources, held_out, candidates, size=rules.pool)
+    pooled = pool_held_out(hide_cold(sources, candidates), held_out, candidates, size=rules.pool)
     if int(pooled.is_truth_RM.any(dim=1).sum()) < rules.min_users:
         return None
     blend = fit_pooled(pooled, torch.ones(len(held_out.truth_RT), dtype=torch.bool), l2=rules.l2)
-    ndcg = cross_fitted_ndcg(pooled, sources, held_out, candidates, l2=rules.l2)
+    cold = None
+    if bool(candidates.is_cold_V.any()):
+        cold = fit_cold(
+            sources, blend, held_out, candidates, size=rules.pool, share=rules.cold_share, cost=rules.cold_cost,
+            l2=rules.l2, min_users=rules.min_users,
+        )  # fmt: skip
+    ndcg = cross_fitted_ndcg(pooled, sources, held_out, candidates, l2=rules.l2, cold=cold)
     pairs = read_labelled_pairs(ground, domain)
     kept_P = is_candidate(pairs.item_nums_P, candidates.items_V)
     by_row_P = pairs.rows_P[kept_P].argsort(stable=True)
     ranker = None
     if bool(kept_P.any()):
         rows_P, items_P = pairs.rows_P[kept_P][by_row_P], pairs.item_nums_P[kept_P][by_row_P]
-        phi_PF = pair_features(sources, blend, held_out, candidates, rows_P, items_P)
+        phi_PF = pair_features(sources, blend, held_out, candidates, rows_P, items_P, cold)
         ranker = fit_ranker(phi_PF, pairs.labels_P[kept_P][by_row_P], pairs.user_nums_P[kept_P][by_row_P])
-    return Blended(tuple(source.name for source in sources), blend, ranker, ndcg)
+    return Blended(tuple(source.name for source in sources), blend, ranker, cold, ndcg)
 
 
 def _read_sources(settings: Settings, ground: Ground, domain: str) -> list[Source]:
-    """The settings' models that this run has fitted for the domain."""
+    """The settings' models that this run has fitted for the domain; more of them where there are cold candidates."""
     lake, run_id = ground.night.lake, ground.night.run_id
     folder = lake.at(model_location(run_id, ground.purpose, c.CROSSREC, domain))
     candidates = candidates_of(ground.candidates, ground.candidates.domains[domain])
+    has_cold = bool(candidates.is_cold_V.any())
+    also = [name for name in settings.blend.cold_models if name not in settings.blend.models] if has_cold else []
     return [
-        load_source(folder, name, candidates, ground.candidates.id_fingerprint)
-        for name in settings.blend.models
+        load_source(folder, name, candidates, ground.candidates.id_fingerprint, with_cold=has_cold)
+        for name in (*settings.blend.models, *also)
         if has_file(lake.at(model_location(run_id, ground.purpose, name, domain)), "model.json")
     ]
 
@@ -131,11 +143,15 @@ def _save(ground: Ground, domain: str, fitted: Blended, seconds: float) -> dict[
     """Write the artifact of a purpose; returns its row of the models table."""
     run_id, number = ground.night.run_id, ground.candidates.domains[domain]
     location = model_location(run_id, ground.purpose, c.CROSSREC, domain)
-    settings: Mapping[str, Any] = {"sources": list(fitted.sources), "valid_ndcg": fitted.valid_ndcg}
+    settings: dict[str, Any] = {"sources": list(fitted.sources), "valid_ndcg": fitted.valid_ndcg}
+    if fitted.cold is not None:
+        settings["cold_shift"] = float(fitted.cold.shift)
     about = About(BLEND, c.CROSSREC, domain, number, ground.candidates.id_fingerprint, settings)
 
     def write(folder: Path) -> None:
         save_blend(folder, fitted.blend)
+        if fitted.cold is not None:
+            save_cold(folder, fitted.cold)
         if fitted.ranker is not None:
             save_ranker(folder, fitted.ranker)
 

@@ -98,12 +98,13 @@ def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: 
 
 
 def read_catalogue_sizes(night: Night, domains: Mapping[str, int]) -> dict[int, int]:
-    """How many candidates each domain has for serve, from the files' row counts: the same whatever the purpose."""
+    """How many items of each domain have events that serve may know: the same whatever the purpose."""
     sizes: dict[int, int] = {}
-    for file in live_files(night.lake, t.ITEM_POPULARITY, where={c.RUN_ID: night.run_id, c.PURPOSE: c.SERVE}):
-        name = file.partition_values[c.DOMAIN]
-        if name in domains:
-            sizes[domains[name]] = sizes.get(domains[name], 0) + file.num_rows
+    for name, number in domains.items():
+        where = {c.RUN_ID: night.run_id, c.PURPOSE: c.SERVE, c.DOMAIN: name}
+        if live_files(night.lake, t.ITEM_POPULARITY, where=where):
+            counts = read_arrow(night.lake, t.ITEM_POPULARITY, where=where, columns=[c.NUM_EVENTS])[c.NUM_EVENTS]
+            sizes[number] = pc.sum(pc.greater(counts, 0)).as_py() or 0
     return sizes
 
 

@@ -176,7 +176,7 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
     )  # fmt: skip
     if settings.score.candidates == "listed":
         popularity = with_listed_items(
-            popularity, store.read(t.ITEM_FEATURES), num_trends=len(settings.blend.half_lives_days)
+            popularity, store.read(t.ITEM_FEATURES), purposes=purposes, num_trends=len(settings.blend.half_lives_days)
         )
     had = to_known_events(store.read(t.SPLIT_INTERACTIONS), purposes, also=[c.OUT_OF_CORE])
     counts = store.write(to_histories(had), t.HISTORIES)

@@ -39,7 +39,7 @@ SEGMENTS = (
 
 
 def is_of_kind(kind: str, *, is_known: Column, is_head: Column) -> Column:
-    """Whether a held-out item is of an item kind. Head and tail divide the known items between them, known and cold all."""
+    """Whether a held-out item is of an item kind. Head and tail divide the known items, known and cold divide all."""
     return {
         c.ALL: F.lit(True),
         c.KNOWN_ITEMS: is_known,

@@ -39,6 +39,7 @@ class DomainCandidates:
     popularity_V: Tensor  # float32, share of the domain's recent event weight
     fill_V: Tensor  # float32 stand-ins: the more popular the higher, ties to the lower position
     trends_HV: Tensor  # float32, popularity by each half-life of the blend
+    is_cold_V: Tensor  # bool: nobody is known to have touched it
 
 
 BlockScorer = Callable[[UserBatch], BlockScores]
@@ -51,7 +52,8 @@ def candidates_of(candidates: Candidates, domain_num: int) -> DomainCandidates:
     by_popularity = torch.sort(popularity_V, descending=True, stable=True).indices
     places_V[by_popularity] = torch.arange(len(popularity_V), dtype=torch.float32)
     items_V, trends_HV = candidates.items[domain_num], candidates.trends[domain_num]
-    return DomainCandidates(domain_num, items_V, popularity_V, FILL_TOP - places_V, trends_HV)
+    is_cold_V = ~candidates.is_touched(domain_num)
+    return DomainCandidates(domain_num, items_V, popularity_V, FILL_TOP - places_V, trends_HV, is_cold_V)
 
 
 def final_scores(scores_P: Tensor, positions_P: Tensor, candidates: DomainCandidates) -> Tensor:

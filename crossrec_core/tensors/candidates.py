@@ -4,7 +4,7 @@ V candidates of one domain, ascending by item number: a candidate's index in tha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +29,11 @@ class Candidates:
     trends: Mapping[int, Tensor]  # float32 [H, V], the same for each half-life of the blend
     domains: Mapping[str, int]  # name -> domain number
     id_fingerprint: str
+    touched: Mapping[int, Tensor] = field(default_factory=dict)  # bool [V]: has known events; no entry: all have
+
+    def is_touched(self, number: int) -> Tensor:
+        """Which candidates of a domain have known events, bool [V]; the others are cold."""
+        return self.touched.get(number, torch.ones(len(self.items[number]), dtype=torch.bool))
 
 
 def save_candidates(
@@ -39,11 +44,13 @@ def save_candidates(
     trends: Mapping[int, Tensor],
     domains: Mapping[str, int],
     id_fingerprint: str,
+    touched: Mapping[int, Tensor] | None = None,
 ) -> None:
     """Write ``candidates.safetensors`` and ``candidates.json`` into ``folder`` (a path or URL), all or nothing."""
     tensors = {f"items_{number}": values.contiguous() for number, values in items.items()}
     tensors |= {f"popularity_{number}": values.contiguous() for number, values in popularity.items()}
     tensors |= {f"trends_{number}": values.contiguous() for number, values in trends.items()}
+    tensors |= {f"touched_{number}": values.contiguous() for number, values in (touched or {}).items()}
     with replace_folder(folder) as staging:
         save_file(tensors, staging / "candidates.safetensors")
         write_json(staging / "candidates.json", {"domains": dict(domains), "id_fingerprint": id_fingerprint})
@@ -61,24 +68,26 @@ def load_candidates(folder: str) -> Candidates:
         trends={number: tensors[f"trends_{number}"] for number in numbers},
         domains=about["domains"],
         id_fingerprint=about["id_fingerprint"],
+        touched={number: tensors[f"touched_{number}"] for number in numbers if f"touched_{number}" in tensors},
     )
 
 
 def read_candidates(lake: Lake, run_id: str, purpose: str, *, id_fingerprint: str) -> Candidates:
-    """Read the candidates of all domains from item_popularity, three columns of one domain at a time.
+    """Read the candidates of all domains from item_popularity, four columns of one domain at a time.
 
     Raises LakeError when the run has none for the purpose.
     """
-    items, popularity, trends, domains = {}, {}, {}, {}
+    items, popularity, trends, domains, touched = {}, {}, {}, {}, {}
+    columns = [c.ITEM_NUM, c.RECENT_WEIGHT, c.TREND_WEIGHTS, c.NUM_EVENTS]
     for name, number in read_label_nums(lake, "domain").items():
         where = {c.RUN_ID: run_id, c.PURPOSE: purpose, c.DOMAIN: name}
-        rows = read_arrow(lake, ITEM_POPULARITY, where=where, columns=[c.ITEM_NUM, c.RECENT_WEIGHT, c.TREND_WEIGHTS])
+        rows = read_arrow(lake, ITEM_POPULARITY, where=where, columns=columns)
         if rows.num_rows:
             domains[name] = number
-            items[number], popularity[number], trends[number] = _to_candidates(rows)
+            items[number], popularity[number], trends[number], touched[number] = _to_candidates(rows)
     if not domains:
         raise LakeError(f"item_popularity: run {run_id} has no candidates for {purpose}; run jobs/prepare.py first")
-    return Candidates(items, popularity, trends, domains, id_fingerprint)
+    return Candidates(items, popularity, trends, domains, id_fingerprint, touched)
 
 
 def write_candidates(lake: Lake, run_id: str, purpose: str, *, id_fingerprint: str) -> Candidates:
@@ -95,14 +104,18 @@ def read_label_nums(lake: Lake, kind: str) -> dict[str, int]:
     return dict(sorted(named.items(), key=lambda entry: entry[1]))
 
 
-def _to_candidates(rows: pa.Table) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights of one domain's items -> item numbers, ascending, and their shares: [V], [V] and [H, V]."""
+def _to_candidates(rows: pa.Table) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights of one domain's items -> item numbers, ascending, their shares, and who is touched.
+
+    Shapes [V], [V], [H, V] and [V].
+    """
     nums_V = torch.from_numpy(rows[c.ITEM_NUM].to_numpy().astype("int64"))
     recent_V = torch.from_numpy(rows[c.RECENT_WEIGHT].to_numpy().astype("float64"))
     flat = torch.from_numpy(pc.list_flatten(rows[c.TREND_WEIGHTS]).to_numpy().astype("float64"))
+    is_touched_V = torch.from_numpy(rows[c.NUM_EVENTS].to_numpy() > 0)
     nums_V, order_V = nums_V.sort()
     trends_HV = flat.view(len(nums_V), -1)[order_V].T
-    return nums_V, _to_shares(recent_V[order_V]).float(), _to_shares(trends_HV).float()
+    return nums_V, _to_shares(recent_V[order_V]).float(), _to_shares(trends_HV).float(), is_touched_V[order_V]
 
 
 def _to_shares(weights: Tensor) -> Tensor:

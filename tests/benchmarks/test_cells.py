@@ -11,7 +11,8 @@ from tests.benchmarks.made_values import make_values
 VALUES = make_values(
     ("m", "a", "ann", "warm", 0.5), ("m", "a", "bob", "cold_in_domain", 0.25), ("m", "a", "cy", "new", 0.0),
     ("m", "a", "ann", "known_items", 1.0), ("m", "a", "bob", "known_items", 0.75),
-    ("m", "a", "ann", "cold_items", 0.3), ("m", "b", "ann", "cold_in_domain", 0.1), ("m", "b", "ann", "known_items", 0.2),
+    ("m", "a", "ann", "cold_items", 0.3), ("m", "b", "ann", "cold_in_domain", 0.1),
+    ("m", "b", "ann", "known_items", 0.2),
 )  # fmt: skip
 
 

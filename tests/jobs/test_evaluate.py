@@ -171,7 +171,15 @@ def test_every_metric_equals_the_oracle(world: World) -> None:
 def test_user_metrics_hold_each_users_own_segment_at_the_guards_n(spark: SparkSession, world: World) -> None:
     rows = written(spark, world, t.USER_METRICS)
     assert set(rows.n) == {world.settings.evaluate.guard_n}
-    assert set(rows.segment) == {c.WARM, c.COLD_IN_DOMAIN, c.NEW, c.KNOWN_ITEMS, c.HEAD_ITEMS, c.TAIL_ITEMS, c.COLD_ITEMS}
+    assert set(rows.segment) == {
+        c.WARM,
+        c.COLD_IN_DOMAIN,
+        c.NEW,
+        c.KNOWN_ITEMS,
+        c.HEAD_ITEMS,
+        c.TAIL_ITEMS,
+        c.COLD_ITEMS,
+    }
     assert not rows.duplicated(list(t.USER_METRICS.key)).any()
     of_all = rows[(rows.purpose == c.BACKTEST) & rows.segment.isin([c.WARM, c.COLD_IN_DOMAIN, c.NEW])]
     means = of_all.groupby([c.MODEL, c.DOMAIN, c.METRIC])["value"].mean()

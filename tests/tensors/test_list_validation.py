@@ -13,7 +13,12 @@ from crossrec_core.tensors.user_batch import UserBatch
 from crossrec_core.tensors.validation import HeldOut
 
 CANDIDATES = DomainCandidates(
-    1, torch.tensor([2, 4, 6, 8]), torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.zeros(4), torch.zeros(0, 4)
+    1,
+    torch.tensor([2, 4, 6, 8]),
+    torch.tensor([0.1, 0.2, 0.3, 0.4]),
+    torch.zeros(4),
+    torch.zeros(0, 4),
+    torch.zeros(4, dtype=torch.bool),
 )
 
 
