@@ -92,7 +92,8 @@ def goal_lines(suite: Suite, rows: Sequence[Row], comparisons: Sequence[Row]) ->
             found = _find(rows, goal, domain, suite)
             yield f"- {where} >= {value:g}: {_reached(value, goal.stretch.get(domain), found)}"
     for row in (row for row in comparisons if row["goal"]):
-        met = verdict(row) == "above" and row["gain"] is not None and row["gain"] >= row["goal"]
+        is_sure = verdict(row) == "above" or row["goal"] < 0  # a goal below zero bounds a loss
+        met = is_sure and row["gain"] is not None and row["gain"] >= row["goal"]
         seen = "no hit in the baseline" if row["gain"] is None else f"{row['gain']:+.1%}, {verdict(row)}"
         where = f"{row['suite']}, {row['domain']}, {row['segment']}"
         yield f"- {where}: {row['model']} at least {row['goal']:+.0%} over {row['baseline']}: {seen}: {_word(met)}"
