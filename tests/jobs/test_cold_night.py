@@ -1,5 +1,5 @@
-"""A night on the parity world with two books that nobody has touched, and a domain, films, that nobody has: only texts
-can answer, and the right answers are known.
+"""A night on the parity world with two books that nobody has touched before the test, films that nobody has, and games
+that nobody has to the end: only texts can answer, and the right answers are known.
 """
 
 import csv
@@ -11,7 +11,17 @@ import pytest
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.config import read_config
-from crossrec_core.demo.world import BOOKS, DAY_S, FILMS, FIRST_DAY, TRAIN_DAYS, VALID_DAYS, item_name, write_world
+from crossrec_core.demo.world import (
+    BOOKS,
+    DAY_S,
+    FILMS,
+    FIRST_DAY,
+    TRAIN_DAYS,
+    VALID_DAYS,
+    item_name,
+    write_csv,
+    write_world,
+)
 from crossrec_core.lake import model_location
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.tensors.checkpoint import load_about
@@ -21,6 +31,7 @@ from jobs.steps import Night, run_step, start_night
 
 pytestmark = pytest.mark.spark
 
+GAMES = "games"
 COLD_BOOKS = {item_name(BOOKS, 0), item_name(BOOKS, 1)}
 TEST_START = FIRST_DAY + (TRAIN_DAYS + VALID_DAYS) * DAY_S
 SETTINGS = {
@@ -67,7 +78,13 @@ def cold_night(spark, tmp_path_factory) -> ColdNight:
         kept = [row for row in rows if int(row[2]) >= TEST_START or (domain == BOOKS and row[1] not in COLD_BOOKS)]
         with file.open("w", encoding="utf-8", newline="") as stream:
             csv.writer(stream).writerows([header, *kept])
-    settings = read_config(world.config, overrides=SETTINGS)
+    root = world.config.parent
+    games = [(item_name(GAMES, item), f"{('Even', 'Odd')[item % 2]} game {item}", "games") for item in range(12)]
+    write_csv(root / "games.csv", ("user_id", "item_id", "timestamp"), [])
+    write_csv(root / "games_items.csv", ("item_id", "title", "categories"), games)
+    block = {"path": str(root / "games.csv"), "event_time": "timestamp"}
+    catalogue = {"path": str(root / "games_items.csv"), "title": "title", "text": ["title"]}
+    settings = read_config(world.config, overrides={**SETTINGS, "domains": {GAMES: {**block, "catalogue": catalogue}}})
     night = start_night(settings, run_id="cold", as_of=date(2024, 7, 1).isoformat())
     for step, run in STEPS.items():
         run_step(step, run, settings, night, spark)
@@ -113,3 +130,12 @@ def test_the_new_domain_is_served_by_transfer_learnt_from_what_is_known_by_then(
     assert c.NEW_USER_ID in cold_night.lists(c.TRANSFERRED, FILMS, c.SERVE)
     served = load_about(night.lake.at(model_location(night.run_id, c.SERVE, c.TRANSFERRED, FILMS)))
     assert served.settings["strategy"] == c.PARAMETER
+
+
+def test_a_domain_that_has_not_begun_is_served_from_its_catalogue(cold_night):
+    lists = cold_night.lists(c.TRANSFERRED, GAMES, c.SERVE)
+    even = {item_name(GAMES, item) for item in range(0, 12, 2)}
+    users = list(cold_night.answers[BOOKS])
+    alike = [(game in even) == (int(user.removeprefix("user")) % 2 == 0) for user in users for game in lists[user][:3]]
+    assert len(alike) == 3 * len(users)
+    assert sum(alike) >= 0.9 * len(alike)
