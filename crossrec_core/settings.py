@@ -272,7 +272,7 @@ class BlendSettings:
         low=0, high=0.5,
     )  # fmt: skip
     cold_cost: float = setting(
-        "Share of the hits in the first ten places, some items treated as cold, that listing cold ones may cost.",
+        "Share of the hits in the first ten places, some items treated as cold, given up to list more cold ones.",
         low=0, high=1,
     )  # fmt: skip
 

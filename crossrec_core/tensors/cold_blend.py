@@ -5,7 +5,7 @@ Counted and popularity evidence cannot exist for them, and phi says "never" wher
     score(u, c) = sum_j w_j(u) phi_j(u, c)  +  sum_t d_t(u) phi_t(u, c) + d_0(u) + shift
 
 where the first sum takes the mean phi_j of the pools for all evidence but that of texts (t), the weights d are fitted
-on touched candidates that are treated as cold, and the shift spends what may be lost on them (``cold_fit``).
+on touched candidates that are treated as cold, and the shift spends on them what may be lost (``cold_fit``).
 
 B users, P pairs, J features of a candidate, T of them about texts, F features of a user.
 """

@@ -4,7 +4,8 @@ Held-out items are hardly ever cold, so coldness is simulated: a share of the to
 counted and popularity evidence and its ids, and stands among the others with what its texts say (as DropoutNet,
 Volkovs et al. 2017, trains; here only a few weights are fitted).
 
-R held-out users (of all draws, one after another), M places of a pool, V candidates, T sources that read texts.
+R held-out users (of all draws, one after another), M places of a pool, V candidates, T sources that read texts, S
+shifts.
 """
 
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def fit_cold(
     Args:
         size: of a pool, for each source.
         share: of the touched candidates that a draw treats as cold.
-        cost: the share of the hits in the first ten places, and of their gain, that may be lost to cold candidates.
+        cost: the share that may be lost of the most hits in the first ten places, and of their most gain.
         l2: as ``fit_blend``.
         min_users: users, of all draws, whose pool holds a cold truth item.
     """
@@ -128,10 +129,10 @@ def fit_correction(pools: ColdPools, *, l2: float) -> Blend:
 
 
 def choose_shift(pools: ColdPools, correction: Blend, *, cost: float) -> Tensor:
-    """The largest shift of cold candidates that leaves 1 - ``cost`` of what there is without them: float64 [].
+    """The largest shift of cold candidates that is worth 1 - ``cost`` of the best: float64 [].
 
-    That is the hits in the first ten places, and their discounted gain. The hits that cold candidates bring count too:
-    a loss is what they bring less than they take.
+    What counts is the hits in the first ten places, and their discounted gain, those on cold candidates included; the
+    best may be to list none. So no more than ``cost`` is lost to them, and what they bring is not spent again.
     """
     own_RJ = user_weights(correction, pools.features_RF).double()
     own_RM = torch.einsum("rmt,rt->rm", pools.phi_RMT.double() - correction.mean_J[:-1], own_RJ[:, :-1])
@@ -143,9 +144,12 @@ def choose_shift(pools: ColdPools, correction: Blend, *, cost: float) -> Tensor:
         return torch.stack((hits_N.sum(), (hits_N / torch.arange(2, len(hits_N) + 2).log2()).sum()))
 
     scores_RM = scores_RM.masked_fill(~pools.is_valid_RM, -torch.inf)
-    least = (1 - cost) * worth(scores_RM.masked_fill(pools.is_cold_RM, -torch.inf))
-    kept = [shift for shift in SHIFTS if bool((worth(scores_RM + shift * pools.is_cold_RM) >= least).all())]
-    return kept[-1] if kept else SHIFTS[0]
+    without_2 = worth(scores_RM.masked_fill(pools.is_cold_RM, -torch.inf))
+    worth_S2 = torch.stack([worth(scores_RM + shift * pools.is_cold_RM) for shift in SHIFTS])
+    best_2 = torch.maximum(worth_S2.amax(dim=0), without_2).clamp_min(torch.finfo(torch.float64).tiny)
+    least_S = (worth_S2 / best_2).amin(dim=1)
+    kept_S = torch.nonzero(least_S >= 1 - cost).flatten()
+    return SHIFTS[kept_S[-1] if len(kept_S) else least_S.argmax()]
 
 
 def _pool_draw(

@@ -201,6 +201,8 @@ def test_the_largest_shift_is_taken_that_costs_no_more_than_allowed():
     nothing = replace(fit_correction(pools, l2=1.0), weights_JF=torch.zeros(2, 6, dtype=torch.float64))
     assert choose_shift(pools, nothing, cost=0.0) == 2.75
     assert choose_shift(pools, nothing, cost=0.95) == 6.0
+    pools = replace(pools, is_truth_RM=pools.is_cold_RM)
+    assert choose_shift(pools, nothing, cost=0.0) == 6.0, "what cold candidates bring counts"
 
 
 def test_what_is_saved_is_what_is_loaded(fitted, tmp_path):
