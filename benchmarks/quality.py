@@ -1,15 +1,15 @@
 """Raw files in, a suite's table out: the product's own nights, at least three seeds, intervals over users.
 
 python benchmarks/quality.py --suite beauty_sports_toys
+python benchmarks/quality.py --suite beauty_sports_toys --only-seed 12  # one machine's share
+python benchmarks/quality.py --suite beauty_sports_toys --report  # tables of what is finished, nothing is run
 """
 
-import hashlib
 import json
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,8 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 from benchmarks.feed import describe_machine
 from benchmarks.quality_suites.cells import in_segment
 from benchmarks.quality_suites.converters import CONVERTERS
+from benchmarks.quality_suites.finished import VALUES, Finished, Places, distinct, one_origin, read_values
 from benchmarks.quality_suites.measure import measure
-from benchmarks.quality_suites.nights import Finished, Places, read_values, run_part, suite_folder
+from benchmarks.quality_suites.nights import finished_seeds, run_part, suite_folder
+from benchmarks.quality_suites.origin import hashes, revision
 from benchmarks.quality_suites.page import ABOUT, ROOT, update_page
 from benchmarks.quality_suites.suite import Suite, read_suite, suite_file
 from crossrec_core.cli.one_line import one_line_errors
@@ -32,41 +34,45 @@ from jobs.steps import SetOption, TracebackOption, parse_overrides
 
 @dataclass(frozen=True)
 class Options:
-    """What of the command line shapes the results."""
+    """What of the command line says which nights are run."""
 
-    seeds: int
-    cuts: int
-    overrides: tuple[str, ...]
-    samples: int
+    seeds: int = 0
+    cuts: int = 0
+    only_seed: int | None = None
+    fresh: bool = False
+    keep_lakes: bool = False
 
 
 def main(
     suite: Annotated[str, typer.Option(help="Name of a file in conf/suites, or the path of another.")],
-    seeds: Annotated[int, typer.Option(help="How many of the suite's seeds; 0 for all.")] = 0,
-    cuts: Annotated[int, typer.Option(help="How many of the suite's cuts, the earliest first; 0 for all.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Run this many of the suite's seeds; 0 for all.")] = 0,
+    cuts: Annotated[int, typer.Option(help="Run this many of the suite's cuts, the earliest first; 0 for all.")] = 0,
+    only_seed: Annotated[int | None, typer.Option(help="Run this one of the suite's seeds.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Run finished seeds again.")] = False,
+    report: Annotated[bool, typer.Option(help="Run nothing: make results and page of finished seeds.")] = False,
     data: Annotated[Path, typer.Option(help="Folder of the raw files.")] = Path("../shared/data"),
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("benchmarks/results"),
-    work: Annotated[Path, typer.Option(help="Folder of lakes and finished seeds.")] = Path(".cache/quality"),
+    out: Annotated[Path, typer.Option(help="Folder of results and finished seeds.")] = Path("benchmarks/results"),
+    work: Annotated[Path, typer.Option(help="Folder of lakes and converted files.")] = Path(".cache/quality"),
     page: Annotated[Path, typer.Option(help="The page whose tables are made again.")] = Path("docs/results.md"),
     samples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap.")] = 10_000,
     keep_lakes: Annotated[bool, typer.Option(help="Keep the lake of every finished cut.")] = False,
     set_: SetOption = [],  # noqa: B006  (Typer reads the default, nothing changes it)
     traceback: TracebackOption = False,
 ) -> None:
-    """Run a suite from raw files to benchmarks/results/SUITE.json and docs/results.md.
+    """Run what is missing of a suite, and write benchmarks/results/SUITE.json and docs/results.md of all that is there.
 
-    Killed and started again it goes on: a finished seed of a cut with the same settings is not run again.
+    A finished seed of a cut is written at once below benchmarks/results/values, to be committed: killed and started
+    again, here or on another machine, the suite goes on with what is missing. Seeds of other settings are left out.
     """
     with one_line_errors(traceback):
-        chosen, options, places = (
-            read_suite(suite_file(suite)),
-            Options(seeds, cuts, tuple(set_), samples),
-            Places(data, work),
-        )
-        check_data(chosen, data)
-        convert(chosen, places)
-        finished = run_all(chosen, options, places, keep_lakes=keep_lakes)
-        write_results(chosen, finished, options, places, out=out, file=suite_file(suite))
+        chosen, places = read_suite(suite_file(suite)), Places(data, work, out)
+        options = Options(seeds, cuts, only_seed, fresh, keep_lakes)
+        if report and options != Options():
+            raise InputError("--report runs nothing; leave --seeds, --cuts, --only-seed, --fresh and --keep-lakes out")
+        if not report:
+            run_all(chosen, options, places, set_)
+        finished = read_all(chosen, places, set_)
+        write_results(chosen, finished, places, set_, samples=samples, file=suite_file(suite))
         update_page(page, out)
         print(f"written: {out / chosen.name}.json, {out / chosen.name}{ABOUT}, {page}", flush=True)
 
@@ -92,45 +98,80 @@ def convert(suite: Suite, places: Places) -> None:
         done.touch()
 
 
-def run_all(suite: Suite, options: Options, places: Places, *, keep_lakes: bool) -> list[Finished]:
-    """Every part, cut and seed, in order."""
+def run_all(suite: Suite, options: Options, places: Places, overrides: Sequence[str]) -> None:
+    """Run what is missing of the chosen parts, cuts and seeds, in order."""
     seeds, cuts = chosen_seeds_and_cuts(suite, options)
-    overrides = parse_overrides(list(options.overrides))
+    check_data(suite, places.data)
+    convert(suite, places)
+    origin = {"revision": revision(ROOT), "machine": describe_machine(), "sha256": hashes(files_of(suite, places))}
     nights = [(part, cut) for part in suite.parts for cut in cuts]
-    finished = []
     for number, (part, cut) in enumerate(nights, 1):
         print(f"[{number}/{len(nights)}] {suite.name}, {part.name}, {cut or 'one split'}", flush=True)
-        finished += run_part(suite, part, cut, seeds=seeds, places=places, overrides=overrides, keep_lake=keep_lakes)
-    return finished
+        run_part(
+            suite, part, cut, seeds=seeds, places=places, overrides=parse_overrides(list(overrides)), origin=origin,
+            keep_lake=options.keep_lakes, fresh=options.fresh,
+        )  # fmt: skip
 
 
 def chosen_seeds_and_cuts(suite: Suite, options: Options) -> tuple[list[int], list[str]]:
-    """The first seeds and the earliest cuts, as many as asked for."""
-    return suite.seeds[: options.seeds or None], sorted(suite.cuts)[: options.cuts or None]
+    """The seeds and the cuts to run: the first ones, as many as asked for, or the one seed.
+
+    Raises:
+        InputError: the one seed is none of the suite's.
+    """
+    if options.only_seed not in (None, *suite.seeds):
+        raise InputError(f"--only-seed {options.only_seed}: expected one of {', '.join(map(str, suite.seeds))}")
+    only = [seed for seed in suite.seeds if seed == options.only_seed]
+    return only or suite.seeds[: options.seeds or None], sorted(suite.cuts)[: options.cuts or None]
+
+
+def read_all(suite: Suite, places: Places, overrides: Sequence[str]) -> list[Finished]:
+    """Everything of the suite that is finished with these settings; names the files that are not used.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    tree = parse_overrides(list(overrides))
+    nights = [(part, cut) for part in suite.parts for cut in sorted(suite.cuts)]
+    finished = [each for part, cut in nights for each in finished_seeds(suite, part, cut, places, tree)]
+    folder = places.results / VALUES / suite.name
+    for path in sorted({path.stem for path in folder.glob("*.json")} - {each.values.stem for each in finished}):
+        print(f"left out: {folder / path}: other settings, metrics or sampling, or a file is missing", flush=True)
+    if not finished:
+        raise InputError(f"{folder}: no seed is finished with these settings; run the suite without --report")
+    return finished
 
 
 def write_results(
-    suite: Suite, finished: Sequence[Finished], options: Options, places: Places, *, out: Path, file: Path
+    suite: Suite, finished: Sequence[Finished], places: Places, overrides: Sequence[str], *, samples: int, file: Path
 ) -> None:
     """Write SUITE.json, a list of rows, and SUITE.about.json: comparisons, and what the rows were made with."""
-    seeds, cuts = chosen_seeds_and_cuts(suite, options)
-    values = read_values(finished, suite)
-    seconds = round(sum(sum(each.about["seconds"].values()) for each in finished) / len(seeds), 1)
-    rows, comparisons = measure(values, suite, samples=options.samples, seconds=seconds)
+    origin, values = one_origin(finished), read_values(finished, suite)
+    seconds = seconds_per_seed(finished)
+    rows, comparisons = measure(values, suite, samples=samples, seconds=seconds)
     nights = [
-        {"part": each.part.name, "cut": each.cut, "seed": each.seed, "settings_hash": each.about["settings_hash"],
-         "guard": each.about["decisions"], "seconds": each.about["seconds"]} for each in finished
+        {"part": each.part.name, "cut": each.cut, "seed": each.seed, "guard": each.about["decisions"],
+         **{key: each.about[key] for key in ("revision", "day", "seconds")}} for each in finished
     ]  # fmt: skip
     about = {
-        "suite": suite.name, "file": relative(file), "command": command(suite, options),
-        "day": datetime.now(UTC).date().isoformat(),
-        "machine": describe_machine(), "versions": finished[0].about["versions"], "seeds": seeds, "cuts": cuts,
-        "bootstrap_samples": options.samples, "seconds_per_seed": seconds, "sha256": hashes(suite, places),
+        "suite": suite.name, "file": relative(file), "command": command(suite, overrides),
+        "seeds": sorted({each.seed for each in finished}), "cuts": sorted({each.cut for each in finished}),
+        "days": sorted(distinct(finished, "day")), "machines": distinct(finished, "machine"),
+        "versions": distinct(finished, "versions"), "revisions": distinct(finished, "revision"),
+        "bootstrap_samples": samples, "seconds_per_seed": seconds, "sha256": origin,
         "nights": nights, "comparisons": comparisons, "value_by_seed": by_seed(values, suite),
     }  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
+    places.results.mkdir(parents=True, exist_ok=True)
     for name, content in ((f"{suite.name}.json", rows), (f"{suite.name}{ABOUT}", about)):
-        (out / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        (places.results / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def seconds_per_seed(finished: Sequence[Finished]) -> float:
+    """Seconds of one seed over the parts and cuts that are there: the mean of each one's seeds, summed."""
+    by_night: dict[tuple[str, str], list[float]] = {}
+    for each in finished:
+        by_night.setdefault((each.part.name, each.cut), []).append(sum(each.about["seconds"].values()))
+    return round(sum(sum(seconds) / len(seconds) for seconds in by_night.values()), 1)
 
 
 def by_seed(values: pd.DataFrame, suite: Suite) -> list[dict[str, Any]]:
@@ -141,12 +182,10 @@ def by_seed(values: pd.DataFrame, suite: Suite) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in means.to_dict("records")]
 
 
-def command(suite: Suite, options: Options) -> str:
-    """What makes the table again, with what was not left at its default; folders do not matter."""
+def command(suite: Suite, overrides: Sequence[str]) -> str:
+    """What makes the whole table again; folders, and the order in which seeds were finished, do not matter."""
     words = ["python", "benchmarks/quality.py", "--suite", suite.name]
-    words += ["--seeds", str(options.seeds)] if options.seeds else []
-    words += ["--cuts", str(options.cuts)] if options.cuts else []
-    return shlex.join([*words, *(word for pair in options.overrides for word in ("--set", pair))])
+    return shlex.join([*words, *(word for pair in overrides for word in ("--set", pair))])
 
 
 def relative(path: Path) -> str:
@@ -155,17 +194,10 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def hashes(suite: Suite, places: Places) -> dict[str, str]:
-    """sha256 of the raw files, and of what was converted from them."""
-    files = {name: places.data / name for name in suite.data}
-    files |= {f"converted/{path.name}": path for path in sorted(suite_folder(suite, places).glob("*.tsv"))}
-    return {name: sha256(path) for name, path in files.items()}
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def files_of(suite: Suite, places: Places) -> dict[str, Path]:
+    """The raw files, and what was converted from them."""
+    converted = sorted(suite_folder(suite, places).glob("*.tsv"))
+    return {name: places.data / name for name in suite.data} | {f"converted/{path.name}": path for path in converted}
 
 
 if __name__ == "__main__":

@@ -57,9 +57,13 @@ def to_public_tree(settings: Settings) -> Node:
 
 
 def hash_config(settings: Settings) -> str:
-    """sha256 of the settings that shape results; where the lake lies, how Spark runs and what is tuned do not."""
-    tree = {key: value for key, value in to_tree(settings).items() if key not in ("lake", "spark", "tune")}
-    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+    """sha256 of ``shaping_tree``."""
+    return hashlib.sha256(json.dumps(shaping_tree(settings), sort_keys=True).encode()).hexdigest()
+
+
+def shaping_tree(settings: Settings) -> Node:
+    """The settings that shape results; where the lake lies, how Spark runs and what is tuned do not."""
+    return {key: value for key, value in to_tree(settings).items() if key not in ("lake", "spark", "tune")}
 
 
 def _read_toml(path: Path) -> Node:

@@ -110,7 +110,8 @@ class SplitSettings:
     per_domain: bool = setting("Cut each domain at its own last event (platforms without a common time).")
     seed: int = setting("Seed of the hash that breaks ties in time.")
     negatives_per_positive: int = setting("Unseen items sampled per held-out item for the click metrics.", low=1)
-    max_validation_users: int = setting("Users per domain that early stopping looks at.", low=1)
+    max_judged_users: int = setting("Users per domain, by hash, that validation compares models on.", low=1)
+    max_validation_users: int = setting("Of those, users that training stops by and blends learn from.", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +234,10 @@ class AugmentSettings:
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     seed: int = setting("Seed of weights, order and dropout.")
+    purposes: list[str] = setting(
+        "What the steps from pretrain to score fit. backtest alone keeps what the run has chosen on validation.",
+        choices=("validate", "backtest"),
+    )
     device: str = setting("auto takes a GPU where there is one.", choices=("auto", "cpu", "cuda"))
     threads: int = setting("Torch threads on the CPU; 0 for one per core.", low=0)
     bf16: bool = setting("bfloat16 autocast on a GPU that has it.")

@@ -55,7 +55,7 @@ class Blended:
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
     """Blend the fitted models of each target domain into crossrec."""
     num_models = 0
-    for purpose in purposes_to_fit(night):
+    for purpose in purposes_to_fit(settings, night):
         ground = read_ground(settings, night, spark, purpose)
         rows = []
         for domain in (name for name in settings.targets if name in ground.candidates.domains):

@@ -62,7 +62,7 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     mode, counts = settings.compress.mode, {"models": 0, "training_log": 0}
     if mode == "none":
         return counts
-    for purpose in purposes_to_fit(night):
+    for purpose in purposes_to_fit(settings, night):
         ground = read_ground(settings, night, spark, purpose)
         fitted = [model for model in read_models(night, purpose, domains=settings.targets) if model.name in NEURAL]
         made = [compress_model(settings, ground, model) for model in fitted]

@@ -76,7 +76,7 @@ class Attempt:
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
     """Finetune on every target domain, beside a control without transfer."""
     counts = {"models": 0, "training_log": 0}
-    for purpose in purposes_to_fit(night):
+    for purpose in purposes_to_fit(settings, night):
         ground = read_ground(settings, night, spark, purpose)
         targets = [domain for domain in settings.targets if domain in ground.candidates.domains]
         for model in (c.TRANSFERRED, c.TARGET_ONLY):

@@ -52,7 +52,7 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     counts = {"heads": 0, t.META_REPORT.name: 0, t.TRAINING_LOG.name: 0}
     if settings.meta.method == "none":
         return counts
-    for purpose in purposes_to_fit(night):
+    for purpose in purposes_to_fit(settings, night):
         ground = read_ground(settings, night, spark, purpose)
         found = validated_head(ground)
         if found is None:

@@ -30,7 +30,7 @@ from crossrec_core.frames.popularity import to_popularity, with_listed_items
 from crossrec_core.frames.profiles import to_user_profiles
 from crossrec_core.frames.sequences import to_histories, to_sequences, to_validation_sequences
 from crossrec_core.frames.splits import AFTER_TEST, purposes_of, to_known_events
-from crossrec_core.frames.truth import to_truth, with_outside_ids
+from crossrec_core.frames.truth import keep_sampled_users, to_truth, with_outside_ids
 from crossrec_core.settings import Settings
 from jobs.clean import is_awaited
 from jobs.prepare_events import (
@@ -194,7 +194,11 @@ def write_held_out(settings: Settings, store: Store) -> dict[str, int]:
     truth = to_truth(
         store.read(t.SPLIT_INTERACTIONS), histories, popularity, targets=settings.targets,
         new_items_only=[name for name in settings.targets if is_by_time and settings.domains[name].exclude_seen],
-    ).cache()  # fmt: skip
+    )  # fmt: skip
+    # What is chosen on validation is chosen on these users; the test window keeps everyone
+    is_validated = F.col(c.PURPOSE) == c.VALIDATE
+    sampled = keep_sampled_users(truth.where(is_validated), max_users=settings.split.max_judged_users)
+    truth = truth.where(~is_validated).unionByName(sampled).cache()
     try:
         user_ids, item_ids = store.read_all(t.USER_IDS), store.read_all(t.ITEM_IDS)
         counts = store.write(with_outside_ids(truth, user_ids, item_ids), t.TRUTH)

@@ -36,16 +36,16 @@ ALL_DOMAINS = "all"
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
     """Pretrain on all source domains."""
     counts = {"models": 0, "training_log": 0}
-    for purpose in purposes_to_fit(night):
+    for purpose in purposes_to_fit(settings, night):
         ground = read_ground(settings, night, spark, purpose)
         counts["training_log"] += fit_pretrained(settings, ground)
         counts["models"] += 1
     return counts
 
 
-def purposes_to_fit(night: Night) -> list[str]:
-    """validate and backtest as far as prepare made them; jobs/serve.py fits serve, for the winners only."""
-    return [purpose for purpose in find_purposes(night.lake, night.run_id) if purpose != c.SERVE]
+def purposes_to_fit(settings: Settings, night: Night) -> list[str]:
+    """Those of ``train.purposes`` that prepare made; jobs/serve.py fits serve, for the winners only."""
+    return [purpose for purpose in find_purposes(night.lake, night.run_id) if purpose in settings.train.purposes]
 
 
 def fit_pretrained(settings: Settings, ground: Ground) -> int:

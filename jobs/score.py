@@ -26,7 +26,7 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     """Score every model on the users of the validation and test windows; each purpose sees what it may know only."""
     targets = read_targets(settings, night)
     counts: dict[str, int] = {}
-    for purpose in c.TRUTH_SPLIT:
+    for purpose in (name for name in c.TRUTH_SPLIT if name in settings.train.purposes):
         models = read_models(night, purpose, domains=settings.targets)
         if not models:
             continue

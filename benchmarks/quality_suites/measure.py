@@ -49,7 +49,7 @@ def measure(values: pd.DataFrame, suite: Suite, *, samples: int, seconds: float)
     """
     keys = ["table", *CELL, c.MODEL, c.SEGMENT, c.METRIC, c.N]
     averaged = values.groupby(keys, as_index=False)["value"].mean()
-    num_seeds = values.groupby(["table", c.MODEL])["seed"].nunique()
+    num_seeds = seeds_of_models(values)
     rows: list[Row] = []
     tested: list[Tested] = []
     for table in sorted(averaged["table"].unique()):
@@ -59,9 +59,24 @@ def measure(values: pd.DataFrame, suite: Suite, *, samples: int, seconds: float)
             if cells:
                 at = {"suite": name, c.DOMAIN: domain}
                 found, held = _measure_domain(cells, at, suite, samples=samples)
-                rows += [row | {"seeds": int(num_seeds[table, row[c.MODEL]]), "seconds": seconds} for row in found]
+                seeds = {model: fewest_seeds(num_seeds, table, model, members) for model in own[c.MODEL].unique()}
+                rows += [row | {"seeds": seeds[row[c.MODEL]], "seconds": seconds} for row in found]
                 tested += held
     return rows, adjust(tested)
+
+
+def seeds_of_models(values: pd.DataFrame) -> dict[tuple[str, str, str], int]:
+    """How many seeds a model has in a (table, domain, model): on the cut that has the fewest."""
+    by_cut = values.groupby(["table", c.DOMAIN, c.MODEL, "cut"])["seed"].nunique()
+    fewest = by_cut.groupby(level=[0, 1, 2]).min()
+    return dict(zip(fewest.index, map(int, fewest), strict=True))
+
+
+def fewest_seeds(num_seeds: dict[tuple[str, str, str], int], table: str, model: str, domains: Sequence[str]) -> int:
+    """The fewest over the domains that have the model; 0 where none has."""
+    return min(
+        (num_seeds[table, domain, model] for domain in domains if (table, domain, model) in num_seeds), default=0
+    )
 
 
 def to_all_cells(values: pd.DataFrame, suite: Suite) -> Cells:

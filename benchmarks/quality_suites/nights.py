@@ -1,13 +1,15 @@
 """A suite's part, cut and seeds in, users' measures out: the product's own jobs, one lake per part and cut (IO).
 
-What does not train a network runs once per cut, with the first seed (text vectors and ALS draw from it); the rest runs
-once per seed. Each seed's measures are a file: a finished (part, cut, seed) with the same settings is not run again.
+What does not train a network runs once per cut, with the suite's first seed (text vectors and ALS draw from it), and so
+does all that is chosen on validation: epochs, strategies, the weights of the blend. Each seed then fits its own models
+for the test window. A seed's measures are written as soon as it is done (``finished.py``), and it is not run again.
 """
 
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,21 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from benchmarks.quality_suites.cells import OWN_SEGMENTS
+from benchmarks.quality_suites.finished import (
+    KEPT_SEGMENTS,
+    Finished,
+    Places,
+    is_finished,
+    night_name,
+    read_finished,
+    values_file,
+    write_finished,
+)
 from benchmarks.quality_suites.sampled import sampled_user_metrics
 from benchmarks.quality_suites.suite import Part, Suite
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.config import DEFAULTS, hash_config, read_config
-from crossrec_core.errors import ConfigError
+from crossrec_core.config import DEFAULTS, hash_config, read_config, shaping_tree
 from crossrec_core.lake_reader import read_arrow
 from crossrec_core.ledger import DONE, read_steps
 from crossrec_core.settings import CatalogueSettings, DomainSettings, Settings
@@ -33,48 +44,64 @@ LATER_STEPS = ("serve", "publish")
 DATA_HERE = "../shared/data"  # where conf/ says the raw files lie
 SAMPLE_SEED = 5
 SERVED = "served"
-ITEM_SEGMENTS = (c.KNOWN_ITEMS, c.COLD_ITEMS)
-KEPT_SEGMENTS = (*OWN_SEGMENTS, *ITEM_SEGMENTS)
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where raw files lie, and where lakes and measures go."""
-
-    data: Path
-    work: Path
-
-
-@dataclass(frozen=True)
-class Finished:
-    """One finished seed: its file of measures and what is known about the run."""
-
-    part: Part
-    cut: str
-    seed: int
-    values: Path
-    about: dict[str, Any]
+CHOSEN_FILE = "chosen_on_validation"
+ANYWHERE = Places(Path("data"), Path("work"), Path("results"))
 
 
 def run_part(
     suite: Suite, part: Part, cut: str, *, seeds: Sequence[int], places: Places, overrides: dict[str, Any],
-    keep_lake: bool,
+    origin: dict[str, Any], keep_lake: bool = False, fresh: bool = False,
+) -> None:  # fmt: skip
+    """Run what is missing of one part and cut, or with ``fresh`` all of it; prints a line per step.
+
+    ``origin`` is what every seed's file says of this start: revision, machine, sha256 of the raw files.
+    """
+    done = {each.seed for each in finished_seeds(suite, part, cut, places, overrides)}
+    missing = [seed for seed in seeds if fresh or seed not in done]
+    if not missing:
+        return
+    lake = lake_folder(suite, part, cut, places)
+    if fresh and lake.exists():
+        shutil.rmtree(lake)
+    first = part_settings(suite, part, cut, suite.seeds[0], places, overrides)
+    night = start_night(first, run_id=night_name(part, cut))
+    with spark_session(first) as spark:
+        for step in (step for step in STEPS if step in SHARED_STEPS):
+            _run_shared(step, first, night, spark)
+        _run_chosen(suite, first, night, spark)
+        for seed in missing:
+            say(night, f"seed {seed}")
+            settings = fitting(part_settings(suite, part, cut, seed, places, overrides), c.BACKTEST)
+            values, decisions = _run_seed(suite, settings, night, spark)
+            about = {
+                "settings": plain_settings(suite, part, cut, seed, overrides), "sampled": suite.sampled_negatives,
+                "metrics": suite.metrics, "decisions": decisions, "versions": describe_versions(),
+                "seconds": _seconds(night), "day": datetime.now(UTC).date().isoformat(), **origin,
+            }  # fmt: skip
+            file = values_file(suite, part, cut, seed, places)
+            write_finished(values, about, file, night=night.run_id, shared_models=settings.baselines.models)
+    if not keep_lake:
+        shutil.rmtree(lake)
+
+
+def finished_seeds(
+    suite: Suite, part: Part, cut: str, places: Places, overrides: dict[str, Any]
 ) -> list[Finished]:  # fmt: skip
-    """Run what is missing of one part and cut; prints a line per step."""
-    settings = {seed: part_settings(suite, part, cut, seed, places, overrides) for seed in seeds}
-    missing = [seed for seed in seeds if not is_finished(suite, part, cut, seed, places, settings[seed])]
-    if missing:
-        first = settings[seeds[0]]
-        night = start_night(first, run_id=night_name(part, cut))
-        with spark_session(first) as spark:
-            for step in (step for step in STEPS if step in SHARED_STEPS):
-                _run_shared(step, first, night, spark)
-            for seed in missing:
-                say(night, f"seed {seed}")
-                _run_seed(suite, part, cut, seed, settings[seed], night, spark, places)
-        if not keep_lake:
-            shutil.rmtree(lake_folder(suite, part, cut, places))
-    return [_read_finished(suite, part, cut, seed, places) for seed in seeds]
+    """The suite's seeds of one part and cut that are finished with these settings."""
+    return [
+        read_finished(suite, part, cut, seed, places)
+        for seed in suite.seeds
+        if is_finished(
+            values_file(suite, part, cut, seed, places), suite, plain_settings(suite, part, cut, seed, overrides)
+        )
+    ]
+
+
+def plain_settings(suite: Suite, part: Part, cut: str, seed: int, overrides: dict[str, Any]) -> dict[str, Any]:
+    """One night's settings as JSON has them, the same wherever raw files and lakes lie."""
+    tree = shaping_tree(part_settings(suite, part, cut, seed, ANYWHERE, overrides))
+    plain: dict[str, Any] = json.loads(json.dumps(tree))
+    return plain
 
 
 def part_settings(
@@ -110,25 +137,6 @@ def fill(node: Any, folders: dict[str, str]) -> Any:
     return node
 
 
-def read_values(finished: Sequence[Finished], suite: Suite) -> pd.DataFrame:
-    """The measures of all seeds, averaged over seeds: table, cut, model, domain, user_id, segment, metric, n, value."""
-    needs_items = any(segment.startswith(ITEM_SEGMENTS) for segment in suite.segments)
-    segments = KEPT_SEGMENTS if needs_items else OWN_SEGMENTS
-    frames = []
-    for each in finished:
-        frame = pd.read_parquet(each.values, filters=[(c.SEGMENT, "in", segments)])
-        if each.part.keep:
-            frame = frame[frame[c.MODEL].isin(each.part.keep)].replace({c.MODEL: each.part.keep})
-        frames.append(frame.assign(table=each.part.table, cut=each.cut, seed=each.seed))
-        frames[-1]["part"] = each.part.name
-    whole = pd.concat(frames, ignore_index=True)
-    twice = whole.groupby(["table", "cut", c.MODEL, c.DOMAIN])["part"].nunique()
-    if (twice > 1).any():
-        raise ConfigError(f"{suite.name}: parts share {twice.idxmax()} in one table; rename models with keep")
-    wanted = pd.MultiIndex.from_tuples(suite.measures)
-    return whole[pd.MultiIndex.from_frame(whole[[c.METRIC, c.N]]).isin(wanted)].reset_index(drop=True)
-
-
 def read_decisions(night: Night) -> dict[str, dict[str, str]]:
     """The model that the guard chose, by target domain and segment of users."""
     columns = [c.DOMAIN, c.SEGMENT, "decision"]
@@ -155,11 +163,6 @@ def with_served(values: pd.DataFrame, decisions: dict[str, dict[str, str]]) -> p
     return pd.concat([values, served], ignore_index=True)
 
 
-def night_name(part: Part, cut: str) -> str:
-    """The run's id and the folder of its lake."""
-    return f"{part.name}-{cut or 'whole'}"
-
-
 def suite_folder(suite: Suite, places: Places) -> Path:
     """Everything of a suite below the work folder."""
     return places.work / suite.name
@@ -168,21 +171,6 @@ def suite_folder(suite: Suite, places: Places) -> Path:
 def lake_folder(suite: Suite, part: Part, cut: str, places: Places) -> Path:
     """The lake of one part and cut."""
     return suite_folder(suite, places) / "lakes" / night_name(part, cut)
-
-
-def values_file(suite: Suite, part: Part, cut: str, seed: int, places: Places) -> Path:
-    """The measures of one seed; beside them, written last, a .json about the run."""
-    return suite_folder(suite, places) / "values" / f"{night_name(part, cut)}-{seed}.parquet"
-
-
-def is_finished(suite: Suite, part: Part, cut: str, seed: int, places: Places, settings: Settings) -> bool:
-    """Whether this seed's measures were made with these settings and this sampling, and hold these metrics."""
-    about = values_file(suite, part, cut, seed, places).with_suffix(".json")
-    if not about.exists():
-        return False
-    known = json.loads(about.read_text(encoding="utf-8"))
-    is_same = known["settings_hash"] == hash_config(settings) and known["sampled"] == suite.sampled_negatives
-    return is_same and set(suite.metrics) <= set(known["metrics"])
 
 
 def say(night: Night, text: str) -> None:
@@ -200,6 +188,29 @@ def _run_shared(step: str, settings: Settings, night: Night, spark: SparkSession
         _run(step, settings, night, spark)
 
 
+def _run_chosen(suite: Suite, first: Settings, night: Night, spark: SparkSession) -> None:
+    """Fit and list what validation chooses by, unless this lake has it: a file says so once all of it is there."""
+    settings = fitting(first, c.VALIDATE)
+    done = Path(first.lake.path, CHOSEN_FILE)
+    if done.exists() and done.read_text(encoding="utf-8") == hash_config(settings):
+        return
+    say(night, "choosing on validation")
+    for step in _steps_of_a_seed(suite):
+        if step != "evaluate":  # it looks at both windows: each seed's own turn
+            _run(step, settings, night, spark)
+    done.write_text(hash_config(settings), encoding="utf-8")
+
+
+def fitting(settings: Settings, purpose: str) -> Settings:
+    """The settings of a run that fits one purpose only."""
+    return replace(settings, train=replace(settings.train, purposes=[purpose]))
+
+
+def _steps_of_a_seed(suite: Suite) -> list[str]:
+    skipped = (*SHARED_STEPS, *LATER_STEPS, *(LIST_STEPS if suite.sampled_negatives else ()))
+    return [step for step in STEPS if step not in skipped]
+
+
 def _run(step: str, settings: Settings, night: Night, spark: SparkSession) -> None:
     say(night, f"{step} ...")
     record = run_step(step, STEPS[step], settings, night, spark)
@@ -207,31 +218,26 @@ def _run(step: str, settings: Settings, night: Night, spark: SparkSession) -> No
 
 
 def _run_seed(
-    suite: Suite, part: Part, cut: str, seed: int, settings: Settings, night: Night, spark: SparkSession, places: Places
-) -> None:  # fmt: skip
-    sampled, decisions = suite.sampled_negatives, dict[str, dict[str, str]]()
-    skipped = (*SHARED_STEPS, *LATER_STEPS, *(LIST_STEPS if sampled else ()))
-    for step in (step for step in STEPS if step not in skipped):
+    suite: Suite, settings: Settings, night: Night, spark: SparkSession
+) -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:  # fmt: skip
+    """Users' measures, and the guard's choices."""
+    sampled = suite.sampled_negatives
+    for step in _steps_of_a_seed(suite):
         _run(step, settings, night, spark)
     if sampled:
         say(night, f"ranks among {sampled} sampled items ...")
         values = sampled_user_metrics(
             settings, night, spark, num_negatives=sampled, seed=SAMPLE_SEED, measures=suite.measures
         )
-    else:
-        decisions = read_decisions(night)
-        values = with_served(_read_user_metrics(night, suite), decisions)
-    file = values_file(suite, part, cut, seed, places)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    values.to_parquet(file, index=False)
+        return values, {}
+    decisions = read_decisions(night)
+    return with_served(_read_user_metrics(night, suite), decisions), decisions
+
+
+def _seconds(night: Night) -> dict[str, float]:
+    """Seconds of each step: this seed's own, and those of the steps that ran once for all seeds."""
     steps = {record.step: round(record.seconds or 0, 1) for record in read_steps(night.lake, night.run_id)}
-    about = {
-        "settings_hash": hash_config(settings), "sampled": sampled, "metrics": suite.metrics,
-        "decisions": decisions,
-        "versions": describe_versions(),
-        "seconds": {step: seconds for step, seconds in steps.items() if step not in LATER_STEPS},
-    }  # fmt: skip
-    file.with_suffix(".json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+    return {step: seconds for step, seconds in steps.items() if step not in LATER_STEPS}
 
 
 def _read_user_metrics(night: Night, suite: Suite) -> pd.DataFrame:
@@ -240,12 +246,8 @@ def _read_user_metrics(night: Night, suite: Suite) -> pd.DataFrame:
     names = [c.MODEL, c.DOMAIN, c.USER_ID, c.SEGMENT, c.METRIC, c.N, "value"]
     wanted = ds.field(c.SEGMENT).isin(KEPT_SEGMENTS) & ds.field(c.METRIC).isin([metric for metric, _ in suite.measures])
     where = {c.RUN_ID: night.run_id, c.PURPOSE: c.BACKTEST}
-    return read_arrow(night.lake, t.USER_METRICS, where=where, columns=names, predicate=wanted).to_pandas()
-
-
-def _read_finished(suite: Suite, part: Part, cut: str, seed: int, places: Places) -> Finished:
-    file = values_file(suite, part, cut, seed, places)
-    return Finished(part, cut, seed, file, json.loads(file.with_suffix(".json").read_text(encoding="utf-8")))
+    rows = read_arrow(night.lake, t.USER_METRICS, where=where, columns=names, predicate=wanted).to_pandas()
+    return rows[pd.MultiIndex.from_frame(rows[[c.METRIC, c.N]]).isin(suite.measures)]
 
 
 def _moved(domain: DomainSettings, data: Path) -> DomainSettings:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.quality_suites.coverage import coverage_notes, is_complete
 from benchmarks.quality_suites.suite import Figure, Suite, read_suite, to_measure
 
 MARK = "<!-- Below this line: made by benchmarks/quality.py from benchmarks/results; edits are lost. -->"
@@ -33,7 +34,7 @@ def made_part(results: Path) -> str:
 def suite_lines(suite: Suite, rows: Sequence[Row], about: Row) -> list[str]:
     """The lines of one suite."""
     lines = [f"## {suite.name}: {suite.title}", "", suite.protocol, ""]
-    lines += [f"- {note}" for note in [*suite.notes, *_run_notes(about)]]
+    lines += [f"- {note}" for note in [*suite.notes, *_run_notes(suite, about)]]
     for table in dict.fromkeys(row["suite"] for row in rows):
         for segment in dict.fromkeys(row["segment"] for row in rows):
             for metric, n in suite.measures:
@@ -43,7 +44,8 @@ def suite_lines(suite: Suite, rows: Sequence[Row], about: Row) -> list[str]:
     if about["comparisons"]:
         lines += ["", "Paired differences, intervals and p adjusted by Holm over all of this table:", ""]
         lines += comparison_table(about["comparisons"])
-    goals = list(goal_lines(suite, rows, about["comparisons"]))
+    is_open = not is_complete(suite, about["nights"])
+    goals = list(goal_lines(suite, rows, about["comparisons"], is_open=is_open))
     return lines + (["", "Goals:", "", *goals] if goals else [])
 
 
@@ -84,27 +86,31 @@ def verdict(row: Row) -> str:
     return "**below**" if row["holm_high"] < 0 else "level"
 
 
-def goal_lines(suite: Suite, rows: Sequence[Row], comparisons: Sequence[Row]) -> Iterator[str]:
-    """One line per goal: met, with what stretch, or missed by how much. Goals of models that were not run are open."""
+def goal_lines(
+    suite: Suite, rows: Sequence[Row], comparisons: Sequence[Row], *, is_open: bool
+) -> Iterator[str]:  # fmt: skip
+    """One line per goal: met, with what stretch, or missed. All are open while parts, cuts or seeds are missing."""
     for goal in suite.goals:
         for domain, value in goal.values.items():
             where = f"{goal.model}, {domain}, {goal.segment}, {goal.metric}"
             found = _find(rows, goal, domain, suite)
-            yield f"- {where} >= {value:g}: {_reached(value, goal.stretch.get(domain), found)}"
+            yield f"- {where} >= {value:g}: {_reached(value, goal.stretch.get(domain), found, is_open=is_open)}"
     for row in (row for row in comparisons if row["goal"]):
         is_sure = verdict(row) == "above" or row["goal"] < 0  # a goal below zero bounds a loss
         met = is_sure and row["gain"] is not None and row["gain"] >= row["goal"]
         seen = "no hit in the baseline" if row["gain"] is None else f"{row['gain']:+.1%}, {verdict(row)}"
         where = f"{row['suite']}, {row['domain']}, {row['segment']}"
-        yield f"- {where}: {row['model']} at least {row['goal']:+.0%} over {row['baseline']}: {seen}: {_word(met)}"
+        word = _word(met, is_open=is_open)
+        yield f"- {where}: {row['model']} at least {row['goal']:+.0%} over {row['baseline']}: {seen}: {word}"
 
 
-def _reached(goal: float, stretch: float | None, row: Row | None) -> str:
+def _reached(goal: float, stretch: float | None, row: Row | None, *, is_open: bool) -> str:
     if row is None:
         return "not run"
     value = row["value"]
-    more = f", stretch {stretch:g} {_word(value >= stretch)}" if stretch else ""
-    return f"{value:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]: {_word(value >= goal)}{more}"
+    more = f", stretch {stretch:g} {_word(value >= stretch, is_open=is_open)}" if stretch else ""
+    word = _word(value >= goal, is_open=is_open)
+    return f"{value:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]: {word}{more}"
 
 
 def _find(rows: Sequence[Row], goal: Figure, domain: str, suite: Suite) -> Row | None:
@@ -112,13 +118,13 @@ def _find(rows: Sequence[Row], goal: Figure, domain: str, suite: Suite) -> Row |
     return next((row for row in rows if (*_key(row), row["model"], row["domain"]) == wanted), None)
 
 
-def _run_notes(about: Row) -> Iterator[str]:
-    seeds, machine, seconds = about["seeds"], about["machine"], about["seconds_per_seed"]
-    yield f"Seeds {', '.join(map(str, seeds))}; a user's measure is the mean over them, intervals are over users."
-    yield f"Cuts: {', '.join(about['cuts'])}." if any(about["cuts"]) else "One split."
+def _run_notes(suite: Suite, about: Row) -> Iterator[str]:
+    yield from coverage_notes(suite, about["nights"])
+    machines = [f"{each['cpu']}, {each['cores']} cores, {each['memory_gib']} GiB" for each in about["machines"]]
+    days = " to ".join(dict.fromkeys((about["days"][0], about["days"][-1])))
     yield (
-        f"{seconds / 60:.0f} minutes per seed, all cuts and parts, tuning of floors included; {machine['cpu']}, "
-        f"{machine['cores']} cores, {machine['memory_gib']} GiB; {about['day']}."
+        f"{about['seconds_per_seed'] / 60:.0f} minutes per seed, all cuts and parts that are there, tuning of floors "
+        f"included; {'; '.join(machines)}; {days}; revision {', '.join(filter(None, about['revisions'])) or 'unknown'}."
     )
     yield f"`{about['command']}`; files' sha256, settings and versions: benchmarks/results/{about['suite']}{ABOUT}."
 
@@ -135,7 +141,9 @@ def _cell(row: Row | None, best: float) -> str:
     return f"{value} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]"
 
 
-def _word(met: bool) -> str:
+def _word(met: bool, *, is_open: bool) -> str:
+    if is_open:
+        return "open"
     return "met" if met else "**missed**"
 
 

@@ -12,8 +12,8 @@ from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core.frames.lookups import lookup
-from crossrec_core.frames.numbering import with_position
 from crossrec_core.frames.splits import EVENT_KEY
+from crossrec_core.frames.truth import keep_sampled_users
 
 TIME_CLOCK = "time"
 MAX_GAP_BUCKET = 31
@@ -68,13 +68,13 @@ def to_validation_sequences(
 ) -> DataFrame:
     """Up to ``max_users`` users per domain, drawn by hash: their ``validate`` sequence and first ten truth items.
 
-    ``truth`` has domain, user_num, item_num, event_order and tie_break: a row per held-out item that is a candidate. A
-    user without a sequence on the domain's clock (order-only targets) gets zeros.
+    ``truth`` has purpose, domain, user_num, item_num, event_order and tie_break: a row per held-out item that is a
+    candidate. A user without a sequence on the domain's clock (order-only targets) gets zeros.
     """  # fmt: skip
     in_order = F.sort_array(F.collect_list(F.struct(c.EVENT_ORDER, c.TIE_BREAK, c.ITEM_NUM)))
     first = F.slice(in_order, 1, NUM_VALIDATION_TRUTH)
     wanted = (
-        _with_clock(_keep_sampled_users(truth, max_users), order_only)
+        _with_clock(keep_sampled_users(truth, max_users=max_users), order_only)
         .groupBy(c.DOMAIN, c.CLOCK, c.USER_NUM)
         .agg(_padded(first[c.ITEM_NUM], NUM_VALIDATION_TRUTH).alias(c.TRUTH_NUMS))
     )
@@ -88,13 +88,6 @@ def to_validation_sequences(
         *[F.coalesce(name, empty).alias(name) for name in SEQUENCE_LISTS],
         c.TRUTH_NUMS,
     )
-
-
-def _keep_sampled_users(truth: DataFrame, max_users: int) -> DataFrame:
-    """Keep the rows of each domain's first ``max_users`` users in hash order."""
-    users = truth.select(c.DOMAIN, c.USER_NUM).distinct()
-    placed = with_position(users, within=[c.DOMAIN], by=[c.USER_NUM], position="position")
-    return truth.join(placed.where(F.col("position") < max_users), on=[c.DOMAIN, c.USER_NUM], how="left_semi")
 
 
 def _with_clock(rows: DataFrame, order_only: Sequence[str]) -> DataFrame:

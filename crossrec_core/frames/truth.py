@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core.frames.lookups import lookup
+from crossrec_core.frames.numbering import with_position
 
 
 def to_truth(
@@ -45,6 +46,14 @@ def to_truth(
         .withColumn(c.IS_KNOWN_ITEM, F.col(c.IS_HEAD).isNotNull())
         .withColumn(c.IS_HEAD, F.coalesce(c.IS_HEAD, F.lit(False)))
     )
+
+
+def keep_sampled_users(truth: DataFrame, *, max_users: int) -> DataFrame:
+    """Keep the rows of the first ``max_users`` users of each purpose and domain in hash order."""
+    group = [c.PURPOSE, c.DOMAIN]
+    users = truth.select(*group, c.USER_NUM).distinct()
+    placed = with_position(users, within=group, by=[c.USER_NUM], position="position")
+    return truth.join(placed.where(F.col("position") < max_users), on=[*group, c.USER_NUM], how="left_semi")
 
 
 def with_outside_ids(rows: DataFrame, user_ids: DataFrame, item_ids: DataFrame) -> DataFrame:

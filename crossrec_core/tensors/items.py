@@ -3,6 +3,7 @@
 I numbers (num_items + 1, row 0 is padding), K text dimensions, A attributes per item at most, D width.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 INIT_STD = 0.02
+# Said once by each process that makes a CSR matrix; what is used of it, matrix times matrix, is old and tested here
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,20 @@ class ItemTable(nn.Module):
     def attribute_part(self, nums: Tensor) -> Tensor:
         """What the attributes add: the mean of each kind's embeddings, summed over kinds; [...] -> [..., D].
 
-        Not ``embedding_bag``, which has no second derivative.
+        A sparse matrix of weights times the embeddings: looking up all places would fill [..., A, D] numbers,
+        most of them padding, and ``embedding_bag`` has no second derivative.
         """
         assert self.attributes is not None
-        weights = self.attribute_weights_IA[nums].unsqueeze(-1).to(self.attributes.weight.dtype)
-        return (self.attributes(self.attribute_nums_IA[nums]) * weights).sum(dim=-2)
+        attributes_PA = self.attribute_nums_IA[nums.flatten()]
+        is_set_PA = attributes_PA != 0
+        starts = F.pad(is_set_PA.sum(dim=1).cumsum(dim=0), (1, 0))
+        weights = self.attribute_weights_IA[nums.flatten()][is_set_PA].to(self.attributes.weight.dtype)
+        bags = torch.sparse_csr_tensor(
+            starts, attributes_PA[is_set_PA].long(), weights, (len(attributes_PA), len(self.attributes.weight)),
+            check_invariants=False,
+        )  # fmt: skip
+        summed: Tensor = bags @ self.attributes.weight
+        return summed.view(*nums.shape, -1)
 
     def reconstruct_text(self, vectors_PD: Tensor) -> Tensor:
         """Item vectors [P, D] -> guesses of their text vectors [P, K], by the text map's transpose: no new weights."""

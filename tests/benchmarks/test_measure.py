@@ -53,6 +53,16 @@ def test_a_result_row_has_the_agreed_fields_and_the_mean_over_seeds():
     assert (rows[0]["suite"], rows[0]["num_users"], rows[0]["seeds"], rows[0]["seconds"]) == ("made", 200, 2, 12.5)
 
 
+def test_a_row_has_the_seeds_of_its_poorest_cut():
+    values = many_users(crossrec=0.2)
+    nights = [("a1", 1), ("a1", 2), ("a2", 2)]
+    whole = pd.concat([values[values["domain"] == "a"].assign(cut=cut, seed=seed) for cut, seed in nights])
+    whole = pd.concat([whole, *(values[values["domain"] == "b"].assign(cut="a1", seed=seed) for seed in (1, 2, 3))])
+    rows, _ = measure(whole, make_suite(pools={"both": ["a", "b"]}), samples=200, seconds=0)
+    assert {row["domain"]: row["seeds"] for row in rows} == {"a": 1, "b": 3, "both": 1}
+    assert rows[0]["num_users"] == 200
+
+
 def test_the_best_floor_is_chosen_on_the_test_and_losses_come_out_negative():
     values = many_users(crossrec=0.3, markov=0.4, popularity=0.1, target_only=0.2)
     suite = make_suite(Comparison(model="crossrec"), Comparison(model="crossrec", baselines=["target_only"], gain=0.1))

@@ -22,6 +22,7 @@ metric = "ndcg@10"
 values = { a = 0.2, b = 0.5 }
 stretch = { a = 0.4 }
 """
+MACHINE = {"cpu": "a cpu", "cores": 2, "memory_gib": 8.0}
 
 
 def row(model: str, domain: str, value: float) -> dict[str, object]:
@@ -40,12 +41,13 @@ def comparison(domain: str, low: float, high: float, *, goal: float = 0.0) -> di
     }  # fmt: skip
 
 
-def write_results(folder: Path) -> None:
+def write_results(folder: Path, *, seeds: tuple[int, ...] = (11, 12, 13)) -> None:
     (folder / "made.toml").write_text(SUITE, encoding="utf-8")
     rows = [row("crossrec", "a", 0.3), row("markov", "a", 0.2), row("crossrec", "b", 0.1), row("markov", "b", 0.4)]
     about = {
-        "suite": "made", "file": str(folder / "made.toml"), "seeds": [1, 2, 3], "cuts": [""], "seconds_per_seed": 120,
-        "machine": {"cpu": "a cpu", "cores": 2, "memory_gib": 8.0}, "day": "2026-01-31", "command": "python it",
+        "suite": "made", "file": str(folder / "made.toml"), "seconds_per_seed": 120, "command": "python it",
+        "machines": [MACHINE, MACHINE | {"cores": 8}], "days": ["2026-01-30", "2026-01-31", "2026-02-02"],
+        "revisions": ["1a2b3c4", "5d6e7f8+"], "nights": [{"part": "main", "cut": "", "seed": seed} for seed in seeds],
         "comparisons": [comparison("a", 0.05, 0.15, goal=0.2), comparison("b", -0.4, -0.2), comparison("c", -0.1, 0.1),
                         comparison("d", -0.1, 0.1, goal=-0.01)],
     }  # fmt: skip
@@ -67,6 +69,22 @@ def test_the_page_holds_values_published_figures_verdicts_and_goals(tmp_path):
     assert "- made, a, all: crossrec at least +20% over markov: +50.0%, above: met" in lines
     assert "- made, d, all: crossrec at least -1% over markov: +50.0%, level: met" in lines, "it bounds a loss"
     assert "- a note" in lines
+    assert "- Seeds 11, 12, 13; a user's measure is the mean over them, intervals are over users." in lines
+    (made_on,) = [line for line in lines if "minutes per seed" in line]
+    assert made_on.endswith(
+        "a cpu, 2 cores, 8.0 GiB; a cpu, 8 cores, 8.0 GiB; 2026-01-30 to 2026-02-02; revision 1a2b3c4, 5d6e7f8+."
+    )
+
+
+def test_goals_of_an_unfinished_suite_are_open(tmp_path):
+    write_results(tmp_path, seeds=(11, 12))
+    lines = made_part(tmp_path).splitlines()
+    goals = lines[lines.index("Goals:") :]
+    assert "- crossrec, a, all, ndcg@10 >= 0.2: 0.3000 [0.2900, 0.3100]: open, stretch 0.4 open" in goals
+    assert "- crossrec, b, all, ndcg@10 >= 0.5: 0.1000 [0.0900, 0.1100]: open" in goals
+    assert "- made, a, all: crossrec at least +20% over markov: +50.0%, above: open" in goals
+    assert not any("met" in line or "missed" in line for line in goals)
+    assert "- **Incomplete**: 2 of 3 (part, cut, seed) are finished; goals stay open until all are." in lines
 
 
 def test_what_stands_before_the_mark_is_kept_and_the_rest_made_again(tmp_path):

@@ -3,12 +3,15 @@
 import json
 from contextlib import nullcontext
 from pathlib import Path
+from shutil import copytree
 
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import quality
 from benchmarks.quality_suites import nights
-from benchmarks.quality_suites.nights import Places, run_part
+from benchmarks.quality_suites.finished import Places
+from benchmarks.quality_suites.nights import run_part
 from benchmarks.quality_suites.suite import Comparison, Suite, read_suite
 from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
@@ -29,18 +32,33 @@ path = "{data}/a.csv"
 """
 
 
+# What runs with the first seed: the shared steps, and what validation chooses by
+PER_CUT = [(name, 1) for name in ("clean", "fit_baselines", "finetune", "blend", "score")]
+
+
+def per_seed(*seeds):
+    return [(name, seed) for seed in seeds for name in ("finetune", "blend", "score", "evaluate")]
+
+
 class StoppedError(Exception):
     """A step that did not come to its end."""
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+def purposes() -> list[list[str]]:
+    """The purposes that each step of ``ran`` was to fit."""
+    return []
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, purposes: list[list[str]]) -> list[tuple[str, str, int]]:
     """Replace the steps by ones that note (step, cut, seed), and Spark by nothing; evaluate writes what it writes."""
     noted: list[tuple[str, str, int]] = []
 
     def step(name):
         def run(settings, night, spark):
             noted.append((name, settings.split.cut, settings.train.seed))
+            purposes.append(settings.train.purposes)
             return write_measures(settings, night) if name == "evaluate" else {}
 
         return run
@@ -81,19 +99,19 @@ def write_suite(folder: Path) -> Path:
 
 
 def run(folder: Path, file: Path, **options) -> list[dict]:
-    given = {"seeds": 0, "cuts": 0, "samples": 200, "keep_lakes": False, "set_": [], "traceback": True}
+    given = {"samples": 200, "set_": [], "traceback": True}
     quality.main(
         str(file), data=folder, out=folder / "out", work=folder / "work", page=folder / "page.md", **given | options
     )
     return json.loads((folder / "out/made.json").read_text(encoding="utf-8"))
 
 
-def test_shared_steps_run_once_per_cut_and_the_others_once_per_seed(tmp_path, ran):
+def test_what_validation_chooses_is_fitted_once_per_cut_and_tested_once_per_seed(tmp_path, ran, purposes):
     rows = run(tmp_path, write_suite(tmp_path))
-    per_cut = [("clean", 1), ("fit_baselines", 1)]
-    per_seed = [(name, seed) for seed in (1, 2) for name in ("finetune", "blend", "score", "evaluate")]
-    expected = [(name, cut, seed) for cut in ("2024-02-01", "2024-03-01") for name, seed in per_cut + per_seed]
+    expected = [(name, cut, seed) for cut in ("2024-02-01", "2024-03-01") for name, seed in PER_CUT + per_seed(1, 2)]
     assert ran == expected
+    both, chosen, tested = ["validate", "backtest"], ["validate"], ["backtest"]
+    assert purposes == 2 * (2 * [both] + 3 * [chosen] + 2 * 4 * [tested])
     value = {row["model"]: row for row in rows}
     assert {model: row["value"] for model, row in value.items()} == pytest.approx(
         {"markov": 0.1, "crossrec": 0.25, "served": 0.25}
@@ -104,6 +122,7 @@ def test_shared_steps_run_once_per_cut_and_the_others_once_per_seed(tmp_path, ra
     assert {row["seed"]: row["value"] for row in about["value_by_seed"] if row["model"] == "crossrec"} == {
         1: pytest.approx(0.2), 2: pytest.approx(0.3),
     }  # fmt: skip
+    assert about["nights"][0]["seconds"].keys() == {"clean", "fit_baselines", "finetune", "blend", "score", "evaluate"}
     assert [night["guard"] for night in about["nights"]] == [{"a": {"all": "crossrec"}}] * 4
     assert "| crossrec | **0.2500**" in (tmp_path / "page.md").read_text(encoding="utf-8")
     assert not any((tmp_path / "work/made/lakes").iterdir())
@@ -118,7 +137,72 @@ def test_a_finished_suite_is_measured_again_without_a_step(tmp_path, ran):
     run(tmp_path, file, cuts=1, seeds=1, set_=["model.width=32"])
     assert {(cut, seed) for _, cut, seed in ran} == {("2024-02-01", 1)}
     about = json.loads((tmp_path / "out/made.about.json").read_text(encoding="utf-8"))
-    assert about["command"].endswith("--seeds 1 --cuts 1 --set model.width=32")
+    assert about["command"].endswith("--suite made --set model.width=32")
+    assert [(night["cut"], night["seed"]) for night in about["nights"]] == [("2024-02-01", 1)]
+
+
+def test_machines_share_a_suite_by_its_seeds(tmp_path, ran):
+    file = write_suite(tmp_path)
+    (row, *_) = run(tmp_path, file, only_seed=2, cuts=1)
+    assert row["seeds"] == 1
+    assert ran == [(name, "2024-02-01", seed) for name, seed in PER_CUT + per_seed(2)]
+    page = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert "Seeds 1 of 2 (2)" in page
+    assert "Cuts: 1 of 2 (2024-02-01)." in page
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    copytree(tmp_path / "out", elsewhere / "out")
+    ran.clear()
+    rows = run(elsewhere, write_suite(elsewhere))
+    assert ("finetune", "2024-02-01", 2) not in ran
+    assert len([name for name, *_ in ran if name == "evaluate"]) == 3
+    assert {row["seeds"] for row in rows} == {2}
+    about = json.loads((elsewhere / "out/made.about.json").read_text(encoding="utf-8"))
+    assert len(about["nights"]) == 4
+    with pytest.raises(InputError, match="--only-seed 3: expected one of 1, 2"):
+        run(elsewhere, file, only_seed=3)
+
+
+def test_a_report_runs_nothing_and_needs_no_raw_file(tmp_path, ran, capsys):
+    file = write_suite(tmp_path)
+    with pytest.raises(InputError, match="no seed is finished"):
+        run(tmp_path, file, report=True)
+    run(tmp_path, file, seeds=1)
+    first = {name: (tmp_path / name).read_bytes() for name in ("out/made.json", "out/made.about.json", "page.md")}
+    for name in first:
+        (tmp_path / name).unlink()
+    (tmp_path / "a.csv").unlink()
+    ran.clear()
+    run(tmp_path, file, report=True)
+    assert ran == []
+    assert {name: (tmp_path / name).read_bytes() for name in first} == first
+    with pytest.raises(InputError, match="--report runs nothing"):
+        run(tmp_path, file, report=True, fresh=True)
+    capsys.readouterr()
+    with pytest.raises(InputError, match="no seed is finished with these settings"):
+        run(tmp_path, file, report=True, set_=["model.width=32"])
+    assert "left out: " in capsys.readouterr().out
+    assert {name: (tmp_path / name).read_bytes() for name in first} == first
+
+
+def test_fresh_runs_finished_seeds_again(tmp_path, ran):
+    file = write_suite(tmp_path)
+    rows = run(tmp_path, file, cuts=1, keep_lakes=True)
+    once = list(ran)
+    ran.clear()
+    again = run(tmp_path, file, cuts=1, fresh=True)
+    assert [row | {"seconds": 0} for row in again] == [row | {"seconds": 0} for row in rows]
+    assert ran == once
+
+
+def test_what_no_seed_changes_is_stored_once_per_cut(tmp_path, ran):
+    run(tmp_path, write_suite(tmp_path), set_=['baselines.models=["markov"]'])
+    names = sorted(path.name.split("-shared-")[0] for path in (tmp_path / "out/values/made").glob("*-shared-*"))
+    assert names == ["main-2024-02-01", "main-2024-03-01"]
+    known = json.loads((tmp_path / "out/values/made/main-2024-02-01-1.json").read_text(encoding="utf-8"))
+    assert known["metrics"] == ["ndcg@10"]
+    stored = pq.read_schema(tmp_path / "out/values/made/main-2024-02-01-1.parquet").names
+    assert stored == ["crossrec ndcg@10", "served ndcg@10"]
 
 
 def test_a_killed_suite_goes_on_with_the_seed_it_was_at(tmp_path, ran, monkeypatch):
@@ -137,7 +221,7 @@ def test_a_killed_suite_goes_on_with_the_seed_it_was_at(tmp_path, ran, monkeypat
     monkeypatch.setattr(nights, "STEPS", whole)
     ran.clear()
     run(tmp_path, file, cuts=1)
-    assert [(name, seed) for name, _, seed in ran] == [(name, 2) for name in ("finetune", "blend", "score", "evaluate")]
+    assert [(name, seed) for name, _, seed in ran] == per_seed(2)
 
 
 def test_sampled_suites_make_no_lists(tmp_path, ran, monkeypatch):
@@ -155,9 +239,10 @@ def test_sampled_suites_make_no_lists(tmp_path, ran, monkeypatch):
         comparisons=[Comparison(model="crossrec")], settings=read_suite(write_suite(tmp_path)).settings,
     )  # fmt: skip
     run_part(
-        suite, suite.parts[0], "", seeds=[1], places=Places(tmp_path, tmp_path / "work"), overrides={}, keep_lake=True
-    )
-    assert [name for name, *_ in ran] == ["clean", "fit_baselines", "finetune", "blend"]
+        suite, suite.parts[0], "", seeds=[1], places=Places(tmp_path, tmp_path / "work", tmp_path / "out"),
+        overrides={}, origin={}, keep_lake=True,
+    )  # fmt: skip
+    assert [name for name, *_ in ran] == ["clean", "fit_baselines", "finetune", "blend", "finetune", "blend"]
     assert asked == {"num_negatives": 999, "seed": nights.SAMPLE_SEED, "measures": [("ndcg", 10)]}
     assert (tmp_path / "work/made/lakes/main-whole").is_dir()
 

@@ -14,7 +14,7 @@ from crossrec_core.errors import ConfigError
 from tests.benchmarks.made_values import make_values
 
 NAMES = sorted(file.stem for file in SUITES.glob("*.toml"))
-PLACES = Places(Path("raw"), Path("work"))
+PLACES = Places(Path("raw"), Path("work"), Path("out"))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,5 @@
 import pytest
+from pyspark.sql import functions as F
 
 from crossrec_core.frames.sequences import to_histories, to_sequences, to_validation_sequences
 from crossrec_core.frames.splits import to_known_events
@@ -66,7 +67,8 @@ def test_sequences_do_not_depend_on_input_partitions(spark):
 
 
 def validation(spark, truth_rows, sequences, *, max_users=10, order_only=()):
-    truth = make_events(spark, truth_rows).select("domain", "user_num", "item_num", "event_order", "tie_break")
+    names = ("domain", "user_num", "item_num", "event_order", "tie_break")
+    truth = make_events(spark, truth_rows).select(F.lit("validate").alias("purpose"), *names)
     return to_validation_sequences(
         truth, sequences, domain_nums={"a": 1, "b": 2}, order_only=order_only, max_users=max_users, max_len=4
     )

@@ -3,7 +3,7 @@ import pytest
 from crossrec_core.frames.popularity import to_popularity
 from crossrec_core.frames.sequences import to_histories
 from crossrec_core.frames.splits import to_known_events
-from crossrec_core.frames.truth import to_truth, with_outside_ids
+from crossrec_core.frames.truth import keep_sampled_users, to_truth, with_outside_ids
 from tests.frames.made_events import HALF_LIVES, make_events, rows_of
 
 pytestmark = pytest.mark.spark
@@ -51,3 +51,13 @@ def test_outside_ids_are_added_and_no_row_is_lost(spark):
     assert rows_of(named, "user_id", "item_id") == sorted(
         (f"u{user}", f"i{item}") for user, item in rows_of(truth, "user_num", "item_num")
     )
+
+
+def test_sampled_users_keep_all_their_rows_and_the_first_of_a_group_stay_when_more_are_kept(spark):
+    rows = [(purpose, "a", user, item) for purpose in ("validate", "backtest") for user in range(9) for item in (1, 2)]
+    truth = spark.createDataFrame(rows, "purpose string, domain string, user_num bigint, item_num bigint")
+    few, more = (keep_sampled_users(truth, max_users=number).collect() for number in (3, 5))
+    assert len(few) == 2 * 3 * 2
+    users = [{row.user_num for row in kept} for kept in (few, more)]
+    assert (len(users[0]), len(users[1])) == (3, 5)
+    assert users[0] < users[1]

@@ -289,3 +289,17 @@ def test_the_settings_of_the_model_reach_its_checkpoint(trained, spark, tmp_path
     finetune.fit_for_purpose(masked, copied, spark, purpose="backtest", domain="thin", model="transferred")
     config = load(copied, "backtest", "transferred", "thin").model.config
     assert {name: getattr(config, name) for name in shape} == shape
+
+
+def test_a_backtest_alone_refits_what_was_chosen_and_leaves_validate_as_it_is(trained, spark, tmp_path):
+    settings, night, _ = trained
+    copytree(settings.lake.path, tmp_path / "lake")
+    night = replace(night, lake=Lake(str(tmp_path / "lake")))
+    chosen = load(night, "validate", "pretrained", "all"), load(night, "backtest", "pretrained", "all")
+    other = replace(settings, train=replace(settings.train, seed=99, purposes=["backtest"]))
+    assert pretrain.run(other, night, spark)["models"] == 1
+    assert finetune.run(other, night, spark)["models"] == 2 * len(DOMAINS)
+    found = [load(night, purpose, "pretrained", "all") for purpose in ("validate", "backtest")]
+    assert torch.equal(chosen[0].model.items.ids, found[0].model.items.ids)
+    assert not torch.equal(chosen[1].model.items.ids, found[1].model.items.ids)
+    assert found[1].about.settings["epochs"] == chosen[0].about.settings["epochs"]
