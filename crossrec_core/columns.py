@@ -95,7 +95,7 @@ TRUTH_SPLIT = {VALIDATE: VALID, BACKTEST: TEST}
 # Segments of users (by what was known of them before the cut) and of truth items
 ALL, WARM, COLD_IN_DOMAIN, NEW = "all", "warm", "cold_in_domain", "new"
 USER_SEGMENTS = (WARM, COLD_IN_DOMAIN, NEW)
-HEAD_ITEMS, TAIL_ITEMS, KNOWN_ITEMS = "head_items", "tail_items", "known_items"
+HEAD_ITEMS, TAIL_ITEMS, KNOWN_ITEMS, COLD_ITEMS = "head_items", "tail_items", "known_items", "cold_items"
 
 # The full system: all sources of evidence, blended
 CROSSREC = "crossrec"

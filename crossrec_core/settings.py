@@ -277,6 +277,18 @@ class BlendSettings:
     stacked_baselines: list[str] = setting(
         "Baselines stacked by logistic regression, a control for the click probability that makes no lists; [] is off."
     )
+    cold_models: list[str] = setting(
+        "Models blended in besides where there are cold candidates (score.candidates = listed); those not fitted are "
+        "left out."
+    )  # fmt: skip
+    cold_share: float = setting(
+        "Share of the touched candidates that are treated as cold to fit the weights of cold ones; 0 is off.",
+        low=0, high=0.5,
+    )  # fmt: skip
+    cold_cost: float = setting(
+        "Share of the hits in the first ten places, some items treated as cold, given up to list more cold ones.",
+        low=0, high=1,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

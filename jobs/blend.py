@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,8 @@ from crossrec_core.tensors.blend_fit import cross_fitted_ndcg, fit_pooled, pair_
 from crossrec_core.tensors.blend_scorer import load_blend, save_blend
 from crossrec_core.tensors.block_scores import candidates_of
 from crossrec_core.tensors.checkpoint import About, load_about
+from crossrec_core.tensors.cold_blend import ColdBlend, load_cold, save_cold
+from crossrec_core.tensors.cold_fit import fit_cold, hide_cold
 from crossrec_core.tensors.folders import has_file, open_folder
 from crossrec_core.tensors.ranker import Ranker, fit_ranker, load_ranker, recalibrate, save_ranker
 from crossrec_core.tensors.scorer import BLEND, load_source
@@ -48,6 +50,7 @@ class Blended:
     sources: tuple[str, ...]
     blend: Blend
     ranker: Ranker | None
+    cold: ColdBlend | None
     valid_ndcg: float
 
 
@@ -87,7 +90,9 @@ def read_blended(night: Night, name: str, domain: str) -> Blended | None:
         return None
     about = load_about(path).settings
     with open_folder(path) as folder:
-        return Blended(tuple(about["sources"]), load_blend(folder), load_ranker(folder), about["valid_ndcg"])
+        return Blended(
+            tuple(about["sources"]), load_blend(folder), load_ranker(folder), load_cold(folder), about["valid_ndcg"]
+        )
 
 
 def _blend_domains(settings: Settings, ground: Ground, name: str, models: Sequence[str]) -> list[dict[str, Any]]:
@@ -96,7 +101,9 @@ def _blend_domains(settings: Settings, ground: Ground, name: str, models: Sequen
     for domain in (target for target in settings.targets if target in ground.candidates.domains):
         started = time.monotonic()
         is_fitted_here = ground.purpose == c.VALIDATE
-        fitted = _fit(settings, ground, domain, models) if is_fitted_here else read_blended(ground.night, name, domain)
+        fitted = (
+            _fit(settings, ground, name, domain, models) if is_fitted_here else read_blended(ground.night, name, domain)
+        )
         if fitted is not None:
             rows.append(_save(ground, name, domain, fitted, time.monotonic() - started))
     if ground.purpose == c.VALIDATE:
@@ -104,40 +111,49 @@ def _blend_domains(settings: Settings, ground: Ground, name: str, models: Sequen
     return rows
 
 
-def _fit(settings: Settings, ground: Ground, domain: str, models: Sequence[str]) -> Blended | None:
+def _fit(settings: Settings, ground: Ground, name: str, domain: str, models: Sequence[str]) -> Blended | None:
     """Fit the weights on a domain's validation users; None where too few of them have a hit to learn from."""
     held_out, rules = ground.held_out.get(domain), settings.blend
-    sources = _read_sources(ground, domain, models)
+    # The control has no more sources than it is said to have
+    sources = _read_sources(ground, domain, models, rules.cold_models if name == c.CROSSREC else [])
     if held_out is None or not sources:
         return None
     candidates = candidates_of(ground.candidates, held_out.domain_num)
-    pooled = pool_held_out(sources, held_out, candidates, size=rules.pool)
+    pooled = pool_held_out(hide_cold(sources, candidates), held_out, candidates, size=rules.pool)
     if int(pooled.is_truth_RM.any(dim=1).sum()) < rules.min_users:
         return None
     blend = fit_pooled(pooled, torch.ones(len(held_out.truth_RT), dtype=torch.bool), l2=rules.l2)
-    ndcg = cross_fitted_ndcg(pooled, sources, held_out, candidates, l2=rules.l2)
+    cold = None
+    if bool(candidates.is_cold_V.any()):
+        cold = fit_cold(
+            sources, blend, held_out, candidates, size=rules.pool, share=rules.cold_share, cost=rules.cold_cost,
+            l2=rules.l2, min_users=rules.min_users,
+        )  # fmt: skip
+    ndcg = cross_fitted_ndcg(pooled, sources, held_out, candidates, l2=rules.l2, cold=cold)
     pairs = read_labelled_pairs(ground, domain)
     kept_P = is_candidate(pairs.item_nums_P, candidates.items_V)
     by_row_P = pairs.rows_P[kept_P].argsort(stable=True)
     ranker = None
     if bool(kept_P.any()):
         rows_P, items_P = pairs.rows_P[kept_P][by_row_P], pairs.item_nums_P[kept_P][by_row_P]
-        phi_PF = pair_features(sources, blend, held_out, candidates, rows_P, items_P)
+        phi_PF = pair_features(sources, blend, held_out, candidates, rows_P, items_P, cold)
         ranker = fit_ranker(
             phi_PF, pairs.labels_P[kept_P][by_row_P], pairs.user_nums_P[kept_P][by_row_P],
             negatives_per_positive=ground.num_negatives.get(domain, 0),
         )  # fmt: skip
-    return Blended(tuple(source.name for source in sources), blend, ranker, ndcg)
+    return Blended(tuple(source.name for source in sources), blend, ranker, cold, ndcg)
 
 
-def _read_sources(ground: Ground, domain: str, models: Sequence[str]) -> list[Source]:
-    """The models that this run has fitted for the domain."""
+def _read_sources(ground: Ground, domain: str, models: Sequence[str], cold_models: Sequence[str]) -> list[Source]:
+    """The models that this run has fitted for the domain; ``cold_models`` too where there are cold candidates."""
     lake, run_id = ground.night.lake, ground.night.run_id
     folder = lake.at(model_location(run_id, ground.purpose, c.CROSSREC, domain))
     candidates = candidates_of(ground.candidates, ground.candidates.domains[domain])
+    has_cold = bool(candidates.is_cold_V.any())
+    also = [name for name in cold_models if name not in models] if has_cold else []
     return [
-        load_source(folder, name, candidates, ground.candidates.id_fingerprint)
-        for name in models
+        load_source(folder, name, candidates, ground.candidates.id_fingerprint, with_cold=has_cold)
+        for name in (*models, *also)
         if has_file(lake.at(model_location(run_id, ground.purpose, name, domain)), "model.json")
     ]
 
@@ -146,11 +162,15 @@ def _save(ground: Ground, name: str, domain: str, fitted: Blended, seconds: floa
     """Write the artifact of a purpose; returns its row of the models table."""
     run_id, number = ground.night.run_id, ground.candidates.domains[domain]
     location = model_location(run_id, ground.purpose, name, domain)
-    settings: Mapping[str, Any] = {"sources": list(fitted.sources), "valid_ndcg": fitted.valid_ndcg}
+    settings: dict[str, Any] = {"sources": list(fitted.sources), "valid_ndcg": fitted.valid_ndcg}
+    if fitted.cold is not None:
+        settings["cold_shift"] = float(fitted.cold.shift)
     about = About(BLEND, name, domain, number, ground.candidates.id_fingerprint, settings)
 
     def write(folder: Path) -> None:
         save_blend(folder, fitted.blend)
+        if fitted.cold is not None:
+            save_cold(folder, fitted.cold)
         if fitted.ranker is not None:
             save_ranker(folder, fitted.ranker)
 

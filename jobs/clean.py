@@ -138,13 +138,15 @@ def quality_rows(counts: list[Row], spark: SparkSession) -> DataFrame:
 
 
 def check_domains(counts: list[Row], settings: Settings) -> None:
-    """Check that every domain kept events of two users at least.
+    """Check that every domain kept events of two users at least; one that has not begun yet needs none.
 
     Raises:
         InputError: one that did not, with the reasons its rows were rejected for.
     """
     for name, domain in settings.domains.items():
         rows = [row for row in counts if row[c.DOMAIN] == name]
+        if not rows and is_awaited(domain, settings):
+            continue
         kept = next((row for row in rows if row[c.REASON] is None), None)
         if kept is not None and kept["first_user"] != kept["last_user"]:
             continue
@@ -156,6 +158,11 @@ def check_domains(counts: list[Row], settings: Settings) -> None:
             f"domains.{name}: {seen} left of {num_read} rows read from {domain.path} ({reasons}); "
             "expected events of 2 users at least; check the columns, time_unit, events and domain_value of this block"
         )
+
+
+def is_awaited(domain: DomainSettings, settings: Settings) -> bool:
+    """Whether a domain may be listed before its first event: from its catalogue, by what is known elsewhere."""
+    return settings.score.candidates == "listed" and bool(domain.catalogue.path)
 
 
 def write_rows(frame: DataFrame, table: t.Table, night: Night) -> int:

@@ -31,7 +31,7 @@ from crossrec_core.tensors.checkpoint import Checkpoint, load_checkpoint
 from crossrec_core.tensors.compress import compress, folder_bytes, save_int8
 from crossrec_core.tensors.distil import student_config
 from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.finetune import as_read_by, build_model, pick_rows
+from crossrec_core.tensors.finetune import as_read_by, pick_rows
 from crossrec_core.tensors.fit import EpochReport
 from crossrec_core.tensors.folders import has_file
 from crossrec_core.tensors.ranker import Ranker, recalibrate
@@ -41,7 +41,7 @@ from jobs.ground import Ground, read_ground
 from jobs.lists import FittedModel, read_models
 from jobs.pretrain import purposes_to_fit, settings_found
 from jobs.steps import Night, step_command
-from jobs.training import KIND, log_rows, model_row, save_model, train, write_log
+from jobs.training import KIND, log_rows, model_row, new_model, save_model, train, write_log
 
 KIND_INT8 = "neural_int8"
 NEURAL = (c.TRANSFERRED, c.TARGET_ONLY)
@@ -118,9 +118,7 @@ def _distil(settings: Settings, ground: Ground, whole: Checkpoint, fitted: Fitte
         raise ConfigError(f"compress.width: {error}; expected a multiple of model.heads") from error
     found = settings_found(ground, name, fitted.domain)
     stage, number = stage_of(settings, fitted.name), ground.candidates.domains[fitted.domain]
-    student = build_model(
-        config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK, attributes=ground.attributes
-    )
+    student = new_model(settings, ground, config)
     whole.model.to(ground.device)
     strategy = c.TARGET_ONLY if fitted.name == c.TARGET_ONLY else c.PARAMETER
     trained = train(

@@ -32,7 +32,6 @@ from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.finetune import (
     as_read_by,
     best_strategy,
-    build_model,
     pick_joint_rows,
     pick_rows,
     pick_source_rows,
@@ -52,7 +51,18 @@ from jobs.pretrain import (
     settings_found,
 )
 from jobs.steps import Night, step_command
-from jobs.training import Columns, Trained, count_rows, judge, log_rows, model_row, save_model, train, write_log
+from jobs.training import (
+    Columns,
+    Trained,
+    count_rows,
+    judge,
+    log_rows,
+    model_row,
+    new_model,
+    save_model,
+    train,
+    write_log,
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,8 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
         targets = [domain for domain in settings.targets if domain in ground.candidates.domains]
         for model in (c.TRANSFERRED, c.TARGET_ONLY):
             fitted = targets if model in neural_models(settings) else []
+            if model == c.TARGET_ONLY:  # without a target event to learn from there is no such model
+                fitted = [domain for domain in fitted if _num_rows(settings, ground, domain, c.TARGET_ONLY)]
             rows = [_fit_domain(settings, ground, domain, model, None) for domain in fitted]
             if purpose == c.VALIDATE:
                 recalibrate(ground.folders(model, fitted))
@@ -133,6 +145,8 @@ def _fit_domain(
     found = settings_found(ground, name, domain)
     if found is not None and not refits(settings, ground.purpose):
         return _save(settings, ground, load_validated(ground, name, domain), name, domain, found, 0.0), 0
+    if found is not None and found["valid_ndcg"] is None:
+        found = None  # nothing was found: what to do untested depends on the events that there are now
     epochs = found["epochs"] if epochs is None and found else epochs
     best, trained = _best_attempt(settings, ground, domain, name, found, epochs)
     measured = {strategy: outcome.valid_ndcg for strategy, outcome in trained.items()}
@@ -169,9 +183,14 @@ def _best_attempt(
 def _strategies_to_fit(
     settings: Settings, ground: Ground, name: str, domain: str, found: Mapping[str, Any] | None
 ) -> list[str]:
-    """All where validation can tell which is best; else the one found there, or the one to take untested."""
+    """All where validation can tell which is best; else the one found there, or the one to take untested.
+
+    A domain that nobody has touched in a way that teaches gets the pretrained model as it is, listed or not.
+    """
     if found is not None:
         return [found["strategy"]]
+    if name == c.TRANSFERRED and not _num_rows(settings, ground, domain, c.PARAMETER):
+        return [c.ZERO_SHOT]
     listed = strategies_of(settings, name)
     if not _source_nums(settings, ground, domain):
         listed = [strategy for strategy in listed if strategy != c.JOINT] or [c.PARAMETER]
@@ -201,9 +220,7 @@ def _attempt(
 def _joint_rows(settings: Settings, ground: Ground, stage: FitSettings, domain: str) -> Callable[[Columns], Columns]:
     """The target's rows and, drawn anew each epoch, about as many others: the sources may be far larger."""
     number, source_nums = ground.candidates.domains[domain], torch.tensor(_source_nums(settings, ground, domain))
-    num_rows = count_rows(
-        settings, ground, stage, lambda columns: pick_rows(columns, strategy=c.JOINT, domain_num=number)
-    )
+    num_rows = _num_rows(settings, ground, domain, c.JOINT)
     num_others = count_rows(
         settings, ground, stage, lambda columns: pick_source_rows(columns, domain_num=number, source_nums=source_nums)
     )
@@ -214,6 +231,15 @@ def _joint_rows(settings: Settings, ground: Ground, stage: FitSettings, domain: 
     )
 
 
+def _num_rows(settings: Settings, ground: Ground, domain: str, strategy: str) -> int:
+    """The sequences that teach a strategy the domain."""
+    number = ground.candidates.domains[domain]
+    return count_rows(
+        settings, ground, settings.train.finetune,
+        lambda columns: pick_rows(columns, strategy=strategy, domain_num=number),
+    )  # fmt: skip
+
+
 def _source_nums(settings: Settings, ground: Ground, domain: str) -> list[int]:
     """The numbers of the other domains that lend."""
     domains = ground.candidates.domains
@@ -222,9 +248,7 @@ def _source_nums(settings: Settings, ground: Ground, domain: str) -> list[int]:
 
 def _start(settings: Settings, ground: Ground, strategy: str) -> SequenceModel:
     """Fresh weights; but for the control overwritten by the pretrained ones of the same purpose."""
-    model = build_model(
-        ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK, attributes=ground.attributes
-    )
+    model = new_model(settings, ground)
     if strategy != c.TARGET_ONLY:
         location = model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, ALL_DOMAINS)
         model.load_state_dict(load_model(ground, location).state_dict())

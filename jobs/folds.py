@@ -135,7 +135,7 @@ def _candidates_of(settings: Settings, ground: Ground, counts_DI: Tensor) -> Can
     Popularity is the share of known events; nothing that a trial fits reads it.
     """
     is_listed = settings.score.candidates == "listed"
-    items, popularity, trends, domains = {}, {}, {}, {}
+    items, popularity, trends, domains, touched = {}, {}, {}, {}, {}
     for name, number in ground.candidates.domains.items():
         nums_V = ground.candidates.items[number] if is_listed else torch.nonzero(counts_DI[number]).flatten()
         count_V = counts_DI[number][nums_V].double()
@@ -143,7 +143,8 @@ def _candidates_of(settings: Settings, ground: Ground, counts_DI: Tensor) -> Can
             domains[name], items[number] = number, nums_V
             popularity[number] = (count_V / count_V.sum().clamp(min=1)).float()
             trends[number] = popularity[number].expand(len(ground.candidates.trends[number]), -1)
-    return Candidates(items, popularity, trends, domains, ground.candidates.id_fingerprint)
+            touched[number] = count_V > 0
+    return Candidates(items, popularity, trends, domains, ground.candidates.id_fingerprint, touched)
 
 
 def _held_out(settings: Settings, ground: Ground, block: Block, domain: str, candidates: Candidates) -> HeldOut:

@@ -100,20 +100,28 @@ def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: 
     held_out = read_held_out(settings, night, candidates.domains) if purpose == c.VALIDATE else {}
     torch.set_num_threads(settings.train.threads or len(os.sched_getaffinity(0)))
     device = pick_device(settings.train.device)
-    sizes = read_catalogue_sizes(night, candidates.domains)
+    is_listed = settings.score.candidates == "listed"
+    sizes = read_catalogue_sizes(night, candidates.domains, is_listed=is_listed)
     num_negatives = {domain: settings.sampled_negatives(domain) for domain in settings.targets}
     return Ground(
         night, purpose, files, candidates, config, text_vectors_IK, attributes, held_out, device, sizes, num_negatives
     )
 
 
-def read_catalogue_sizes(night: Night, domains: Mapping[str, int]) -> dict[int, int]:
-    """How many candidates each domain has for serve, from the files' row counts: the same whatever the purpose."""
+def read_catalogue_sizes(night: Night, domains: Mapping[str, int], *, is_listed: bool) -> dict[int, int]:
+    """How many items of each domain have events that serve may know: the same whatever the purpose.
+
+    Where only such items are candidates the files' row counts say so; catalogues that are listed have others beside.
+    """
     sizes: dict[int, int] = {}
-    for file in live_files(night.lake, t.ITEM_POPULARITY, where={c.RUN_ID: night.run_id, c.PURPOSE: c.SERVE}):
-        name = file.partition_values[c.DOMAIN]
-        if name in domains:
-            sizes[domains[name]] = sizes.get(domains[name], 0) + file.num_rows
+    for name, number in domains.items():
+        where = {c.RUN_ID: night.run_id, c.PURPOSE: c.SERVE, c.DOMAIN: name}
+        files = live_files(night.lake, t.ITEM_POPULARITY, where=where)
+        if files and is_listed:
+            rows = read_arrow(night.lake, t.ITEM_POPULARITY, where=where, columns=[c.NUM_EVENTS])
+            sizes[number] = pc.sum(pc.greater(rows[c.NUM_EVENTS], 0)).as_py()
+        elif files:
+            sizes[number] = sum(file.num_rows for file in files)
     return sizes
 
 

@@ -32,6 +32,7 @@ from crossrec_core.frames.sequences import to_histories, to_sequences, to_valida
 from crossrec_core.frames.splits import AFTER_TEST, purposes_of, to_known_events
 from crossrec_core.frames.truth import keep_sampled_users, to_truth, with_outside_ids
 from crossrec_core.settings import Settings
+from jobs.clean import is_awaited
 from jobs.prepare_events import (
     DOMAIN_KIND,
     complete,
@@ -81,14 +82,14 @@ def count_splits(events: DataFrame) -> list[Row]:
 
 
 def check_targets(rows: list[Row], settings: Settings) -> None:
-    """Check that every target can be tested.
+    """Check that every target that has begun can be tested.
 
     Raises:
         InputError: one that has no test event although the settings ask for a test.
     """
     for target in settings.targets if settings.split.test_days > 0 else []:
         own = {row[c.SPLIT]: row for row in rows if row[c.DOMAIN] == target}
-        if c.TEST not in own:
+        if c.TEST not in own and (own or not is_awaited(settings.domains[target], settings)):
             latest = max((row[c.EVENT_TIME] for row in own.values() if row[c.EVENT_TIME]), default="unknown")
             parts = ", ".join(f"{row[c.NUM_EVENTS]} {name}" for name, row in own.items()) or "no"
             raise InputError(
@@ -176,7 +177,7 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
     )  # fmt: skip
     if settings.score.candidates == "listed":
         popularity = with_listed_items(
-            popularity, store.read(t.ITEM_FEATURES), num_trends=len(settings.blend.half_lives_days)
+            popularity, store.read(t.ITEM_FEATURES), purposes=purposes, num_trends=len(settings.blend.half_lives_days)
         )
     had = to_known_events(store.read(t.SPLIT_INTERACTIONS), purposes, also=[c.OUT_OF_CORE])
     counts = store.write(to_histories(had), t.HISTORIES)

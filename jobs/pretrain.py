@@ -25,10 +25,10 @@ from crossrec_core.settings import Settings
 from crossrec_core.tensors.batches import drop_without_targets
 from crossrec_core.tensors.checkpoint import load_about, load_checkpoint
 from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.finetune import build_model
+from crossrec_core.tensors.folders import has_file
 from jobs.ground import Ground, find_purposes, read_ground
 from jobs.steps import Night, step_command
-from jobs.training import log_rows, save_model, train, write_log
+from jobs.training import log_rows, new_model, save_model, train, write_log
 
 ALL_DOMAINS = "all"
 
@@ -58,9 +58,7 @@ def fit_pretrained(settings: Settings, ground: Ground) -> int:
     stage = settings.train.pretrain
     sources = [name for name in settings.sources if name in ground.candidates.domains]
     numbers = torch.tensor([ground.candidates.domains[name] for name in sources])
-    model = build_model(
-        ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK, attributes=ground.attributes
-    )
+    model = new_model(settings, ground)
     trained = train(
         settings, ground, model, stage, label="pretrain", domains=sources,
         pick_rows=lambda columns: drop_without_targets(columns, numbers), epochs=found["epochs"] if found else None,
@@ -78,9 +76,10 @@ def refits(settings: Settings, purpose: str) -> bool:
 
 def settings_found(ground: Ground, model: str, domain: str) -> Mapping[str, Any] | None:
     """What the validated model of the same run was fitted with; None at validate, or where nothing was validated."""
-    if ground.purpose == c.VALIDATE or c.VALIDATE not in find_purposes(ground.night.lake, ground.night.run_id):
+    path = ground.night.lake.at(model_location(ground.night.run_id, c.VALIDATE, model, domain))
+    if ground.purpose == c.VALIDATE or not has_file(path, "model.json"):
         return None
-    return load_about(ground.night.lake.at(model_location(ground.night.run_id, c.VALIDATE, model, domain))).settings
+    return load_about(path).settings
 
 
 def load_validated(ground: Ground, model: str, domain: str) -> SequenceModel:

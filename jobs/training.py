@@ -20,8 +20,9 @@ from crossrec_core.tensors.augment import Augmentation, augment
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, Batch, bucket_by_length, to_batch
 from crossrec_core.tensors.checkpoint import About, save_checkpoint
 from crossrec_core.tensors.distil import make_distil_step
-from crossrec_core.tensors.encoder import SequenceModel
+from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
 from crossrec_core.tensors.feed import read_batches
+from crossrec_core.tensors.finetune import build_model, silence_untouched
 from crossrec_core.tensors.fit import EpochReport, FitPlan, fit
 from crossrec_core.tensors.pretrain import make_step
 from crossrec_core.tensors.ranker import Ranker
@@ -45,6 +46,16 @@ class Trained:
     reports: tuple[EpochReport, ...]
 
 
+def new_model(settings: Settings, ground: Ground, config: ModelConfig | None = None) -> SequenceModel:
+    """Fresh weights of the ground's shape or another; an item or a domain without a known event adds nothing."""
+    model = build_model(
+        config or ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK,
+        attributes=ground.attributes,
+    )  # fmt: skip
+    silence_untouched(model, ground.candidates)
+    return model
+
+
 def train(
     settings: Settings,
     ground: Ground,
@@ -65,12 +76,17 @@ def train(
     With ``epochs`` None it stops early on the mean validation NDCG@10 of the domains that can be validated (of
     ``target`` alone, where there is one); where none can, and with a number, it runs that many (None: all) epochs of
     the schedule. ``strategy`` says which parameters learn from which loss (``tensors/strategies.py``). ``on_epoch`` may
-    stop it by an error. With a ``teacher`` the loss is that of distillation.
+    stop it by an error. With a ``teacher`` the loss is that of distillation. Validation ranks all candidates, but cold
+    ones are no rivals in the loss: it would teach of them that they are never right, and nothing else.
     """
     started = time.monotonic()
     model.to(ground.device)
     numbers = {name: ground.candidates.domains[name] for name in domains if name in ground.candidates.domains}
-    items = {number: ground.candidates.items[number].to(ground.device) for number in numbers.values()}
+    ranked = {number: ground.candidates.items[number].to(ground.device) for number in numbers.values()}
+    items = {
+        number: nums_V[ground.candidates.is_touched(number).to(ground.device)] for number, nums_V in ranked.items()
+    }
+    items = {number: nums_V for number, nums_V in items.items() if len(nums_V)}
     steps_per_epoch = math.ceil(count_rows(settings, ground, stage, pick_rows) / stage.batch_size)
     judged = [ground.held_out[name] for name in numbers if name in ground.held_out and target in (None, name)]
     rates = learning_rates(model, strategy=strategy, layer_decay=settings.train.layer_decay)
@@ -95,7 +111,7 @@ def train(
             _step_of(settings, stage, model, items, generator, plan, strategy, numbers.get(target or ""), teacher,
                      ground.catalogue_sizes),
             plan=plan, seed=settings.train.seed, device=ground.device, bf16=settings.train.bf16, rates=rates,
-            validate=(lambda: _mean_ndcg(model, judged, items)) if judged and epochs is None else None,
+            validate=(lambda: _mean_ndcg(model, judged, ranked)) if judged and epochs is None else None,
             on_epoch=note, on_step=lambda: _tick(bar),
         )  # fmt: skip
     return Trained(fitted.best_epoch, fitted.best_ndcg, time.monotonic() - started, tuple(reports))

@@ -11,14 +11,14 @@ from crossrec_core.settings import FitSettings, ModelSettings, Settings
 from crossrec_core.tensors.batches import drop_without_targets
 from crossrec_core.tensors.checkpoint import About, load_checkpoint, save_checkpoint
 from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
-from crossrec_core.tensors.finetune import as_read_by, build_model, pick_rows
+from crossrec_core.tensors.finetune import as_read_by, pick_rows
 from crossrec_core.tensors.fit import EpochReport
 from crossrec_core.tensors.folders import has_file
 from jobs.finetune import stage_of
 from jobs.folds import Fold, judged_domains
 from jobs.ground import Ground
 from jobs.pretrain import ALL_DOMAINS
-from jobs.training import KIND, Columns, Trained, train
+from jobs.training import KIND, Columns, Trained, new_model, train
 
 Report = Callable[[int, float], None]
 
@@ -68,9 +68,7 @@ def _pretrain(
 ) -> tuple[SequenceModel, Trained]:
     sources = [name for name in settings.sources if name in ground.candidates.domains]
     numbers = torch.tensor([ground.candidates.domains[name] for name in sources])
-    model = build_model(
-        ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK, attributes=ground.attributes
-    )
+    model = new_model(settings, ground)
 
     def keep(columns: Columns) -> Columns:
         return drop_without_targets(columns, numbers)
@@ -102,9 +100,7 @@ def _pretrained_path(fold: Fold) -> str:
 
 def _start(settings: Settings, fold: Fold, ground: Ground) -> SequenceModel:
     """Fresh weights; for ``transferred`` overwritten by the pretrained ones of the same fold."""
-    model = build_model(
-        ground.config, seed=settings.train.seed, text_vectors_IK=ground.text_vectors_IK, attributes=ground.attributes
-    )
+    model = new_model(settings, ground)
     if settings.tune.model == c.TRANSFERRED:
         path = _pretrained_path(fold)
         found = load_checkpoint(

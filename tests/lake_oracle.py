@@ -26,7 +26,7 @@ USERS = {
     "all": ("warm", "cold_in_domain", "new"), "warm": ("warm",), "cold_in_domain": ("cold_in_domain",), "new": ("new",),
     "head_items": ("warm", "cold_in_domain", "new"), "tail_items": ("warm", "cold_in_domain", "new"),
     "known_items": ("warm", "cold_in_domain", "new"), "known_items_warm": ("warm",),
-    "known_items_cold_in_domain": ("cold_in_domain",),
+    "known_items_cold_in_domain": ("cold_in_domain",), "cold_items": ("warm", "cold_in_domain", "new"),
 }  # fmt: skip
 DIVERSITY_PLACES = 10
 
@@ -95,12 +95,13 @@ def _ranking(truth: Sequence[dict[str, Any]], listed: Lists, lists: Sequence[int
 
 
 def _kinds_of(row: dict[str, Any]) -> list[str]:
-    known = ["known_items", "head_items" if row[c.IS_HEAD] else "tail_items"] if row[c.IS_KNOWN_ITEM] else []
-    return ["all", *known]
+    known = ["known_items", "head_items" if row[c.IS_HEAD] else "tail_items"]
+    return ["all", *(known if row[c.IS_KNOWN_ITEM] else ["cold_items"])]
 
 
 def _kind_of_segment(segment: str) -> str:
-    return next((kind for kind in ("known_items", "head_items", "tail_items") if segment.startswith(kind)), "all")
+    kinds = ("known_items", "head_items", "tail_items", "cold_items")
+    return next((kind for kind in kinds if segment.startswith(kind)), "all")
 
 
 def _catalogue(

@@ -14,6 +14,7 @@ from benchmarks.feed import describe_machine
 from benchmarks.fewshot_suite.one_split import Found, SplitPlan, run_split
 from benchmarks.fewshot_suite.ratings import Ratings
 from benchmarks.quality_suites.measure import measure
+from benchmarks.quality_suites.origin import sha256
 from benchmarks.quality_suites.page import ABOUT, ROOT
 from benchmarks.quality_suites.suite import Suite
 from crossrec_core import columns as c
@@ -92,9 +93,3 @@ def relative(path: Path) -> str:
     """The path from the repository's root, or as it is where it lies elsewhere."""
     path = path.resolve()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -19,22 +19,22 @@ CELL = ["cut", c.DOMAIN, c.USER_ID]
 def in_segment(values: pd.DataFrame, segment: str) -> pd.DataFrame:
     """The rows of users' measures that count for a reported segment.
 
-    user_metrics stores a user's measure over all truth under the user's own segment, and over known items apart.
+    user_metrics stores a user's measure over all truth under the user's own segment, over known and cold items apart.
 
     Raises:
         ValueError: a segment that cannot be made of these.
     """
     if segment == ALL:
         return values[values[c.SEGMENT].isin(OWN_SEGMENTS)]
-    if segment in OWN_SEGMENTS:
+    if segment in (*OWN_SEGMENTS, c.COLD_ITEMS):
         return values[values[c.SEGMENT] == segment]
     known, own = values[values[c.SEGMENT] == c.KNOWN_ITEMS], segment.removeprefix(f"{c.KNOWN_ITEMS}_")
     if segment == c.KNOWN_ITEMS:
         return known
     if own not in OWN_SEGMENTS:
         raise ValueError(
-            f"segment {segment!r}; expected {ALL}, {c.KNOWN_ITEMS}, {', '.join(OWN_SEGMENTS)}, or one of these after "
-            f"'{c.KNOWN_ITEMS}_'"
+            f"segment {segment!r}; expected {ALL}, {c.KNOWN_ITEMS}, {c.COLD_ITEMS}, "
+            f"{', '.join(OWN_SEGMENTS)}, or one of these after '{c.KNOWN_ITEMS}_'"
         )
     users = values.loc[values[c.SEGMENT] == own, CELL].drop_duplicates()
     return known.merge(users, on=CELL, how="inner")

@@ -9,6 +9,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.quality_suites.cold_converters import (
+    convert_cold_items,
+    convert_new_domain,
+    convert_new_domain_order,
+)
 from crossrec_core.demo.movielens import fetch
 from crossrec_core.demo.platforms import ITEM_FILE, LOG_FILE, RICH
 from crossrec_core.demo.world import write_csv
@@ -130,6 +135,9 @@ CONVERTERS: dict[str, Callable[[Path, Path], None]] = {
     "disencdr": convert_disencdr,
     "movielens": convert_movielens,
     "movielens_rated": copy_movielens,
+    "cold_items": convert_cold_items,
+    "new_domain": convert_new_domain,
+    "new_domain_order": convert_new_domain_order,
 }
 
 

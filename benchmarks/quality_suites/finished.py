@@ -18,7 +18,8 @@ from benchmarks.quality_suites.suite import Part, Suite
 from crossrec_core import columns as c
 from crossrec_core.errors import ConfigError, InputError
 
-KEPT_SEGMENTS = (*OWN_SEGMENTS, c.KNOWN_ITEMS)
+ITEM_SEGMENTS = (c.KNOWN_ITEMS, c.COLD_ITEMS)
+KEPT_SEGMENTS = (*OWN_SEGMENTS, *ITEM_SEGMENTS)
 VALUES = "values"
 
 
@@ -100,8 +101,8 @@ def read_values(finished: Sequence[Finished], suite: Suite) -> pd.DataFrame:
     Raises:
         ConfigError: two parts of a table measure one model on one cut and domain.
     """
-    needs_known = any(segment.startswith(c.KNOWN_ITEMS) for segment in suite.segments)
-    segments = KEPT_SEGMENTS if needs_known else OWN_SEGMENTS
+    needs_items = any(segment.startswith(ITEM_SEGMENTS) for segment in suite.segments)
+    segments = KEPT_SEGMENTS if needs_items else OWN_SEGMENTS
     frames = []
     for each in finished:
         frame = stored.read_values(each.values, each.about["shared"], measures=suite.stored, segments=segments)

@@ -110,10 +110,10 @@ def plain_settings(suite: Suite, part: Part, cut: str, seed: int, overrides: dic
 def part_settings(
     suite: Suite, part: Part, cut: str, seed: int, places: Places, overrides: dict[str, Any]
 ) -> Settings:  # fmt: skip
-    """The product's settings of one night. ``{data}`` and ``{work}`` in a suite's texts stand for the folders."""
+    """The product's settings of one night. In texts ``{data}`` and ``{work}`` are folders, ``{cut}`` is the cut."""
     own = {"lake": {"path": str(lake_folder(suite, part, cut, places))}, "train": {"seed": seed}}
     split = {"split": {"cut": cut}} if cut else {}
-    folders = {"{data}": str(places.data), "{work}": str(suite_folder(suite, places))}
+    folders = {"{data}": str(places.data), "{work}": str(suite_folder(suite, places)), "{cut}": cut}
     tree = merge(fill(suite.settings, folders), fill(part.settings, folders), split, overrides, own)
     settings = read_config(suite.config or DEFAULTS, overrides=tree)
     moved = {name: _moved(domain, places.data) for name, domain in settings.domains.items()}

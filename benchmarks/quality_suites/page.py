@@ -121,7 +121,8 @@ def goal_lines(
             bound = "<=" if to_measure(goal.metric)[0] in LOWER_IS_BETTER else ">="
             yield f"- {where} {bound} {value:g}: {_reached(value, goal.stretch.get(domain), found, is_open=is_open)}"
     for row in (row for row in comparisons if row["goal"]):
-        met = verdict(row) == "above" and row["gain"] is not None and row["gain"] >= row["goal"]
+        is_sure = verdict(row) == "above" or row["goal"] < 0  # a goal below zero bounds a loss
+        met = is_sure and row["gain"] is not None and row["gain"] >= row["goal"]
         seen = "no hit in the baseline" if row["gain"] is None else f"{row['gain']:+.1%}, {verdict(row)}"
         word = _word(met, is_open=is_open)
         yield f"- {_where(row)}: {row['model']} at least {row['goal']:+.0%} over {row['baseline']}: {seen}: {word}"

@@ -66,7 +66,7 @@ class Suite:
     settings: dict[str, Any] = field(default_factory=dict)  # over it, for every part
     data: list[str] = field(default_factory=list)  # raw files below --data
     converter: str = ""  # makes the product's input of them
-    cuts: list[str] = field(default_factory=lambda: [""])  # values of split.cut; '' leaves the settings'
+    cuts: list[str] = field(default_factory=lambda: [""])  # values of split.cut, and of {cut} in texts
     seeds: list[int] = field(default_factory=lambda: [11, 12, 13])
     sampled_negatives: int = 0  # 0 ranks the catalogue
     metrics: list[str] = field(default_factory=lambda: ["ndcg@10", "recall@10", "hr@10", "mrr@10"])

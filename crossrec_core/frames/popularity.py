@@ -40,10 +40,15 @@ def to_popularity(
     return counts.join(_to_head_counts(counts, head_share), on=[*_GROUP, c.NUM_EVENTS], how="inner")
 
 
-def with_listed_items(popularity: DataFrame, item_features: DataFrame, *, num_trends: int) -> DataFrame:
-    """Make every listed item a candidate of every purpose: those nobody has touched come with zero events."""
-    purposes = popularity.select(*_GROUP).distinct()
-    listed = item_features.select(c.DOMAIN, c.ITEM_NUM).join(F.broadcast(purposes), on=c.DOMAIN, how="inner")
+def with_listed_items(
+    popularity: DataFrame, item_features: DataFrame, *, purposes: Sequence[str], num_trends: int
+) -> DataFrame:
+    """Make every listed item a candidate of every purpose: those nobody has touched come with zero events.
+
+    A domain without a single known event has candidates too.
+    """
+    every = F.explode(F.array(*map(F.lit, purposes))).alias(c.PURPOSE)
+    listed = item_features.select(c.DOMAIN, c.ITEM_NUM, every)
     zero = F.lit(0).cast("bigint")
     no_trend = F.array(*[F.lit(0.0)] * num_trends)
     return listed.join(popularity, on=[*_GROUP, c.ITEM_NUM], how="left").select(

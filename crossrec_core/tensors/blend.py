@@ -79,32 +79,49 @@ def fit_blend(phi_RMJ: Tensor, is_valid_RM: Tensor, is_truth_RM: Tensor, feature
         features_RF: float64, the last one constant 1.
     """
     taught_R = is_truth_RM.any(dim=1)
-    mean_J, scale_J = _moments(phi_RMJ[is_valid_RM].double())
-    mean_F, scale_F = _moments(features_RF)
+    mean_J, scale_J = moments(phi_RMJ[is_valid_RM].double())
+    mean_F, scale_F = moments(features_RF)
     mean_F[-1] = 0
     phi_RMJ = (phi_RMJ[taught_R] - mean_J) / scale_J
     all_x_RF = (features_RF - mean_F) / scale_F
     x_RF = all_x_RF[taught_R]
     absent_RM = ~is_valid_RM[taught_R]
     share_RM = is_truth_RM[taught_R] / is_truth_RM[taught_R].sum(dim=1, keepdim=True)
-    penalty_F = torch.full_like(mean_F, l2)
-    penalty_F[-1] = l2 / 10
-    weights_JF = torch.zeros(len(mean_J), len(mean_F), dtype=torch.float64, requires_grad=True)
+    weights_JF = minimise(phi_RMJ, x_RF, absent_RM, share_RM, penalty(l2, len(mean_F)))
+    low_F, high_F = all_x_RF.amin(dim=0), all_x_RF.amax(dim=0)
+    return Blend(weights_JF, mean_J, scale_J, mean_F, scale_F, low_F, high_F)
+
+
+def minimise(
+    phi_RMJ: Tensor, x_RF: Tensor, absent_RM: Tensor, share_RM: Tensor, penalty_F: Tensor, base_RM: Tensor | None = None
+) -> Tensor:
+    """The weights, float64 [J, F], that minimise the penalised listwise cross-entropy, by L-BFGS from zero.
+
+    Scores are the weighted phi, above ``base_RM`` where there is one; ``share_RM`` is what should have them.
+    """
+    weights_JF = torch.zeros(phi_RMJ.shape[2], x_RF.shape[1], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([weights_JF], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        scores_RM = torch.einsum("rmj,rj->rm", phi_RMJ, x_RF @ weights_JF.T).masked_fill(absent_RM, MASKED)
+        scores_RM = torch.einsum("rmj,rj->rm", phi_RMJ, x_RF @ weights_JF.T)
+        scores_RM = (scores_RM if base_RM is None else scores_RM + base_RM).masked_fill(absent_RM, MASKED)
         value = (-(scores_RM.log_softmax(dim=1) * share_RM).sum() + (penalty_F * weights_JF**2).sum() / 2) / len(x_RF)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
-    low_F, high_F = all_x_RF.amin(dim=0), all_x_RF.amax(dim=0)
-    return Blend(weights_JF.detach(), mean_J, scale_J, mean_F, scale_F, low_F, high_F)
+    return weights_JF.detach()
 
 
-def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+def penalty(l2: float, num_features: int) -> Tensor:
+    """The penalty on each feature's weights, float64 [F]: a tenth of it on the intercepts, which come last."""
+    penalty_F = torch.full((num_features,), l2, dtype=torch.float64)
+    penalty_F[-1] = l2 / 10
+    return penalty_F
+
+
+def moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each column; 1 for a constant one."""
     scale = values.std(dim=0, correction=0)
     return values.mean(dim=0), torch.where(scale > 1e-9, scale, torch.ones_like(scale))

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from crossrec_core.tensors.blend import Blend, fit_blend, user_weights
-from crossrec_core.tensors.blend_scorer import blend_features, blend_scorer, draw_pool
-from crossrec_core.tensors.block_scores import DomainCandidates
+from crossrec_core.tensors.blend import Blend, fit_blend
+from crossrec_core.tensors.blend_scorer import batch_weights, blend_features, blend_scorer, draw_pool
+from crossrec_core.tensors.block_scores import BlockScorer, DomainCandidates
+from crossrec_core.tensors.cold_blend import ColdBlend
 from crossrec_core.tensors.list_validation import mean_list_ndcg, to_users
 from crossrec_core.tensors.ranker import half_of
 from crossrec_core.tensors.sources import Source, gather_evidence, trend_phi
@@ -28,24 +29,30 @@ class Pooled:
     is_valid_RM: Tensor  # bool
     is_truth_RM: Tensor  # bool
     features_RF: Tensor  # float64
+    positions_RM: Tensor  # int64
+    is_real_RMK: Tensor  # bool: which of the K sources have something to say
 
 
-def pool_held_out(sources: Sequence[Source], held_out: HeldOut, candidates: DomainCandidates, *, size: int) -> Pooled:
-    """Draw the pool of every held-out user: memory for R x M x J numbers."""
+def pool_held_out(
+    sources: Sequence[Source], held_out: HeldOut, candidates: DomainCandidates, *, size: int,
+    also: Sequence[BlockScorer] = (),
+) -> Pooled:  # fmt: skip
+    """Draw the pool of every held-out user: memory for R x M x J numbers. ``also`` have their best in it too."""
     trend_phi_JV = trend_phi(candidates.trends_HV)
     parts = []
     for start in range(0, len(held_out.truth_RT), BATCH_USERS):
         users = to_users(held_out, start, start + BATCH_USERS)
         evidence = gather_evidence(sources, users, candidates, trend_phi_JV)
-        pool = draw_pool(evidence, users, candidates, size=size)
+        pool = draw_pool(evidence, users, candidates, size=size, also=[score(users) for score in also])
         rows_P, places_P = torch.nonzero(pool.is_valid_BM, as_tuple=True)
         positions_P = pool.positions_BM[rows_P, places_P]
         phi_BMJ = torch.zeros(*pool.is_valid_BM.shape, len(sources) + len(trend_phi_JV))
-        phi_BMJ[rows_P, places_P] = evidence.at(rows_P, positions_P)
+        is_real_BMK = torch.zeros(*pool.is_valid_BM.shape, len(sources), dtype=torch.bool)
+        phi_BMJ[rows_P, places_P], is_real_BMK[rows_P, places_P] = evidence.said_at(rows_P, positions_P)
         truth_BT = held_out.truth_RT[start : start + BATCH_USERS]
         items_BM = torch.where(pool.is_valid_BM, candidates.items_V[pool.positions_BM], -1)
         is_truth_BM = (items_BM[:, :, None] == truth_BT[:, None, :]).any(dim=2)
-        parts.append((phi_BMJ, pool.is_valid_BM, is_truth_BM, evidence.features_BF))
+        parts.append((phi_BMJ, pool.is_valid_BM, is_truth_BM, evidence.features_BF, pool.positions_BM, is_real_BMK))
     return Pooled(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
@@ -58,18 +65,19 @@ def fit_pooled(pooled: Pooled, rows_R: Tensor, *, l2: float) -> Blend:
 
 
 def cross_fitted_ndcg(
-    pooled: Pooled, sources: Sequence[Source], held_out: HeldOut, candidates: DomainCandidates, *, l2: float
-) -> float:
+    pooled: Pooled, sources: Sequence[Source], held_out: HeldOut, candidates: DomainCandidates, *, l2: float,
+    cold: ColdBlend | None = None,
+) -> float:  # fmt: skip
     """Mean NDCG@10 of each half of the users (by hash) under the blend fitted on the other half.
 
-    What the blend of all users reaches on the same users would flatter it.
+    What the blend of all users reaches on the same users would flatter it. ``cold`` is that of all users.
     """
     second_R = half_of(held_out.user_nums_R) == 1
     total = 0.0
     for judged_R in (second_R, ~second_R):
         if not bool(judged_R.any()) or not bool(pooled.is_truth_RM[~judged_R].any()):
             continue
-        scorer = blend_scorer(sources, fit_pooled(pooled, ~judged_R, l2=l2), None, candidates)
+        scorer = blend_scorer(sources, fit_pooled(pooled, ~judged_R, l2=l2), None, candidates, cold)
         own = take_held_out(held_out, judged_R)
         total += mean_list_ndcg(scorer, own, candidates) * len(own.truth_RT)
     return total / max(len(held_out.truth_RT), 1)
@@ -77,7 +85,7 @@ def cross_fitted_ndcg(
 
 def pair_features(
     sources: Sequence[Source], blend: Blend, held_out: HeldOut, candidates: DomainCandidates, rows_P: Tensor,
-    items_P: Tensor,
+    items_P: Tensor, cold: ColdBlend | None = None,
 ) -> Tensor:  # fmt: skip
     """phi(u,c) of labelled pairs of held-out users (rows ascend), float64 [P', 1 + J + F].
 
@@ -90,6 +98,6 @@ def pair_features(
         evidence = gather_evidence(sources, users, candidates, trend_phi_JV)
         is_here_P = (rows_P >= start) & (rows_P < start + BATCH_USERS)
         positions_P = torch.searchsorted(candidates.items_V, items_P[is_here_P].contiguous())
-        weights_BJ = user_weights(blend, evidence.features_BF)
-        parts.append(blend_features(evidence, weights_BJ, rows_P[is_here_P] - start, positions_P))
+        weights = batch_weights(blend, cold, evidence, candidates)
+        parts.append(blend_features(evidence, weights, rows_P[is_here_P] - start, positions_P))
     return torch.cat(parts)

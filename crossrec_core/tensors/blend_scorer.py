@@ -13,6 +13,7 @@ from torch import Tensor
 
 from crossrec_core.tensors.blend import Blend, user_weights
 from crossrec_core.tensors.block_scores import FILL_TOP, BlockScorer, BlockScores, DomainCandidates, pad_rows, with_fill
+from crossrec_core.tensors.cold_blend import ColdBlend, ColdWeights, cold_pair_scores, cold_scores, cold_weights
 from crossrec_core.tensors.folders import read_tensors
 from crossrec_core.tensors.ranker import Ranker, listed_probability, probability
 from crossrec_core.tensors.sources import Evidence, Source, gather_evidence, trend_phi
@@ -31,25 +32,46 @@ class Pool:
     is_valid_BM: Tensor  # bool
 
 
+@dataclass(frozen=True)
+class BatchWeights:
+    """The weights of a batch of users; without ``cold`` every candidate is scored by the same ones."""
+
+    weights_BJ: Tensor  # float32
+    cold: ColdWeights | None
+    is_cold_V: Tensor  # bool
+
+
 def blend_scorer(
-    sources: Sequence[Source], blend: Blend, ranker: Ranker | None, candidates: DomainCandidates
-) -> BlockScorer:
-    """The scorer of a blend: any real number, higher is better. Users about whom no model knows anything are filled."""
+    sources: Sequence[Source], blend: Blend, ranker: Ranker | None, candidates: DomainCandidates,
+    cold: ColdBlend | None = None,
+) -> BlockScorer:  # fmt: skip
+    """The scorer of a blend: any real number, higher is better. Users about whom no model knows anything are filled.
+
+    Without ``cold`` a cold candidate is scored as it comes, which is hardly ever high.
+    """
     num_models, trend_phi_JV = len(sources), trend_phi(candidates.trends_HV)
 
     def score(users: UserBatch) -> BlockScores:
         evidence = gather_evidence(sources, users, candidates, trend_phi_JV)
-        weights_BJ = user_weights(blend, evidence.features_BF)
+        weights = batch_weights(blend, cold, evidence, candidates)
+        weights_BJ = weights.weights_BJ
         padded_BJ = pad_rows(weights_BJ[:, num_models:].contiguous())
 
         def block(lo: int, hi: int) -> Tensor:
             scores_BV = (padded_BJ @ trend_phi_JV[:, lo:hi])[: len(weights_BJ)]
+            cold_C = torch.nonzero(candidates.is_cold_V[lo:hi]).flatten() if weights.cold else torch.empty(0)
+            said_BC: dict[int, tuple[Tensor, Tensor]] = {}
             for k in range(num_models):
-                scores_BV.addcmul_(evidence.model_block(k, lo, hi), weights_BJ[:, k : k + 1])
+                phi_BV, is_real_BV = evidence.said(k, lo, hi)
+                scores_BV.addcmul_(phi_BV, weights_BJ[:, k : k + 1])
+                if weights.cold and len(cold_C) and k in weights.cold.columns_T:
+                    said_BC[k] = phi_BV[:, cold_C], is_real_BV[:, cold_C]
+            if weights.cold and said_BC:
+                scores_BV[:, cold_C] = cold_scores(weights.cold, said_BC, otherwise_BC=scores_BV[:, cold_C])
             return with_fill(scores_BV, evidence.is_personal_B, candidates.fill_V[lo:hi])
 
         def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
-            blended_P = (evidence.at(rows_P, positions_P) * weights_BJ[rows_P]).sum(dim=1)
+            blended_P, _ = pair_scores(evidence, weights, rows_P, positions_P)
             return torch.where(evidence.is_personal_B[rows_P], blended_P, candidates.fill_V[positions_P])
 
         if ranker is None:
@@ -57,7 +79,7 @@ def blend_scorer(
         fitted = ranker
 
         def pair_probability(rows_P: Tensor, positions_P: Tensor) -> Tensor:
-            return probability(fitted, blend_features(evidence, weights_BJ, rows_P, positions_P))
+            return probability(fitted, blend_features(evidence, weights, rows_P, positions_P))
 
         def among_all(rows_P: Tensor, positions_P: Tensor) -> Tensor:
             found_P = pair_probability(rows_P, positions_P)
@@ -68,21 +90,43 @@ def blend_scorer(
     return score
 
 
-def blend_features(evidence: Evidence, weights_BJ: Tensor, rows_P: Tensor, positions_P: Tensor) -> Tensor:
+def batch_weights(
+    blend: Blend, cold: ColdBlend | None, evidence: Evidence, candidates: DomainCandidates
+) -> BatchWeights:
+    """What a batch of users is scored with."""
+    features_BF, has_cold = evidence.features_BF, bool(candidates.is_cold_V.any())
+    own = cold_weights(cold, blend, features_BF) if cold is not None and has_cold else None
+    return BatchWeights(user_weights(blend, features_BF), own, candidates.is_cold_V)
+
+
+def pair_scores(
+    evidence: Evidence, weights: BatchWeights, rows_P: Tensor, positions_P: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The scores of pairs and their phi: float32 [P] and [P, J]."""
+    phi_PJ, is_real_PK = evidence.said_at(rows_P, positions_P)
+    scores_P = (phi_PJ * weights.weights_BJ[rows_P]).sum(dim=1)
+    if weights.cold is None:
+        return scores_P, phi_PJ
+    speaks_P = weights.is_cold_V[positions_P] & is_real_PK[:, weights.cold.columns_T].any(dim=1)
+    return torch.where(speaks_P, cold_pair_scores(weights.cold, phi_PJ, rows_P), scores_P), phi_PJ
+
+
+def blend_features(evidence: Evidence, weights: BatchWeights, rows_P: Tensor, positions_P: Tensor) -> Tensor:
     """phi(u,c) of the click probability, float64 [P, 1 + J + F]: the score, its parts and the user's features.
 
     The last one is constant 1, the intercept.
     """
-    phi_PJ = evidence.at(rows_P, positions_P).double()
-    score_P1 = (phi_PJ * weights_BJ[rows_P]).sum(dim=1, keepdim=True)
-    return torch.cat((score_P1, phi_PJ, evidence.features_BF[rows_P]), dim=1)
+    scores_P, phi_PJ = pair_scores(evidence, weights, rows_P, positions_P)
+    return torch.cat((scores_P.double().unsqueeze(1), phi_PJ.double(), evidence.features_BF[rows_P]), dim=1)
 
 
-def draw_pool(evidence: Evidence, users: UserBatch, candidates: DomainCandidates, *, size: int) -> Pool:
-    """The ``size`` best unseen candidates by each model and by each popularity, for each user."""
+def draw_pool(
+    evidence: Evidence, users: UserBatch, candidates: DomainCandidates, *, size: int, also: Sequence[BlockScores] = ()
+) -> Pool:
+    """The ``size`` best unseen candidates by each model, by each popularity and by ``also``, for each user."""
     num_users, num_candidates = len(users.items_BL), len(candidates.items_V)
     seen = find_positions(candidates.items_V, users.seen[candidates.domain_num])
-    scorers = [scores.block for scores in evidence.scored]
+    scorers = [scores.block for scores in (*evidence.scored, *also)]
     scorers += [_same_for_all(trend_V, num_users) for trend_V in candidates.trends_HV]
     best = [
         top_n(

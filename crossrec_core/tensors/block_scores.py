@@ -42,6 +42,7 @@ class DomainCandidates:
     fill_V: Tensor  # float32 stand-ins: the more popular the higher, ties to the lower position
     trends_HV: Tensor  # float32, popularity by each half-life of the blend
     events_V: Tensor  # float32, share of the domain's known events; the recent one where only that is known
+    is_cold_V: Tensor  # bool: nobody is known to have touched it
 
 
 BlockScorer = Callable[[UserBatch], BlockScores]
@@ -55,7 +56,8 @@ def candidates_of(candidates: Candidates, domain_num: int) -> DomainCandidates:
     places_V[by_popularity] = torch.arange(len(popularity_V), dtype=torch.float32)
     items_V, trends_HV = candidates.items[domain_num], candidates.trends[domain_num]
     events_V = candidates.events.get(domain_num, popularity_V)
-    return DomainCandidates(domain_num, items_V, popularity_V, FILL_TOP - places_V, trends_HV, events_V)
+    is_cold_V = ~candidates.is_touched(domain_num)
+    return DomainCandidates(domain_num, items_V, popularity_V, FILL_TOP - places_V, trends_HV, events_V, is_cold_V)
 
 
 def final_scores(scores_P: Tensor, positions_P: Tensor, candidates: DomainCandidates) -> Tensor:

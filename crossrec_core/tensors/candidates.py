@@ -29,8 +29,14 @@ class Candidates:
     trends: Mapping[int, Tensor]  # float32 [H, V], the same for each half-life of the blend
     domains: Mapping[str, int]  # name -> domain number
     id_fingerprint: str
-    # float32 [V], share of the domain's known events, undecayed: what popular negatives are drawn by
+    # float32 [V], share of the domain's known events, undecayed: what popular negatives are drawn by; 0 is cold
     events: Mapping[int, Tensor] = field(default_factory=dict)
+
+    def is_touched(self, number: int) -> Tensor:
+        """Which candidates of a domain have known events, bool [V]; all where nothing is said of events."""
+        if number not in self.events:
+            return torch.ones(len(self.items[number]), dtype=torch.bool)
+        return self.events[number] > 0
 
 
 def save_candidates(
@@ -108,8 +114,9 @@ def _to_candidates(rows: pa.Table) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     flat = torch.from_numpy(pc.list_flatten(rows[c.TREND_WEIGHTS]).to_numpy().astype("float64"))
     nums_V, order_V = nums_V.sort()
     trends_HV = flat.view(len(nums_V), -1)[order_V].T
-    events_V = torch.from_numpy(rows[c.NUM_EVENTS].to_numpy().astype("float64"))[order_V]
-    return nums_V, _to_shares(recent_V[order_V]).float(), _to_shares(trends_HV).float(), _to_shares(events_V).float()
+    counts_V = torch.from_numpy(rows[c.NUM_EVENTS].to_numpy().astype("float64"))[order_V]
+    events_V = counts_V / counts_V.sum().clamp(min=1)
+    return nums_V, _to_shares(recent_V[order_V]).float(), _to_shares(trends_HV).float(), events_V.float()
 
 
 def _to_shares(weights: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from crossrec_core import columns as c
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, drop_without_targets, keep_domain
+from crossrec_core.tensors.candidates import Candidates
 from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
 from crossrec_core.tensors.items import ItemAttributes
 from crossrec_core.tensors.validation import HeldOut
@@ -36,6 +37,23 @@ def build_model(
         model.items.attribute_nums_IA.copy_(attributes.nums_IA)
         model.items.attribute_weights_IA.copy_(attributes.weights_IA)
     return model
+
+
+def silence_untouched(model: SequenceModel, candidates: Candidates) -> None:
+    """Zero the id of every item, and what stands for every domain, that no known event is of.
+
+    Training moves only what it looks up, so these stay zero: a cold item is its text and its attributes alone.
+    """
+    known_I = torch.zeros(model.config.num_items + 1, dtype=torch.bool)
+    known_D = torch.zeros(model.config.num_domains + 1, dtype=torch.bool)
+    for number, items_V in candidates.items.items():
+        is_touched_V = candidates.is_touched(number)
+        known_I[items_V[is_touched_V]] = True
+        known_D[number] = bool(is_touched_V.any())
+    with torch.no_grad():
+        model.items.ids[~known_I] = 0
+        model.domains.weight[~known_D] = 0
+        model.target_domains.weight[~known_D] = 0
 
 
 def as_read_by(held_out: HeldOut, *, model_name: str) -> HeldOut:

@@ -27,7 +27,7 @@ class ItemTable(nn.Module):
     """item vector = id embedding + map(text vector) + weighted sum of attribute embeddings. Padding has zeros.
 
     Without text and attributes the vector is the id embedding alone. An item that training never saw has a zero id row
-    when it was appended later; then its text and its attributes speak for it.
+    (``finetune.silence_untouched``; or it was appended later): its text and its attributes speak for it.
     """
 
     text_vectors_IK: Tensor

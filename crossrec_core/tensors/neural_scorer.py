@@ -4,6 +4,7 @@ B users, L length, D width, V candidates, P pairs of a user and a candidate.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,22 @@ def load_neural(folder: Path, settings: dict[str, Any], candidates: DomainCandid
     return _scorer(load_checkpoint(str(folder)), lambda places: vectors_VD[places], candidates)
 
 
+def load_neural_as_cold(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer | None:
+    """Load a sequence model that looks at its candidates as if nobody had touched them: at texts and attributes alone.
+
+    None for a model that knows neither.
+    """
+    checkpoint = load_checkpoint(str(folder))
+    items = checkpoint.model.items
+    if items.text_map is None and items.attributes is None:
+        return None
+    with torch.no_grad():
+        everything_I = torch.ones(checkpoint.model.config.num_items + 1, dtype=torch.bool)
+        vectors_VD = checkpoint.model.item_vectors(candidates.items_V, everything_I)
+    all_cold = replace(candidates, is_cold_V=torch.ones_like(candidates.is_cold_V))
+    return _scorer(checkpoint, lambda places: vectors_VD[places], all_cold)
+
+
 def load_neural_int8(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
     """Load a compressed sequence model; the vectors of a block of candidates are unpacked when it is scored."""
     checkpoint = load_int8(str(folder))
@@ -39,10 +56,16 @@ def load_neural_int8(folder: Path, settings: dict[str, Any], candidates: DomainC
 def _scorer(
     checkpoint: Checkpoint, vectors_at: Callable[[slice | Tensor], Tensor], candidates: DomainCandidates
 ) -> BlockScorer:
-    """The scorer of a model; ``vectors_at`` gives the vectors of the candidates at some positions."""
+    """The scorer of a model; ``vectors_at`` gives the vectors of the candidates at some positions.
+
+    A cold candidate without text and attributes has a zero vector. Nothing is known of it, so it is filled.
+    """
     checkpoint.model.requires_grad_(False)
     base = checkpoint.about.settings.get("compressed_from", checkpoint.about.model)
     only_own_domain = base == c.TARGET_ONLY
+    cold_C = torch.nonzero(candidates.is_cold_V).flatten()
+    is_silent_V = torch.zeros_like(candidates.is_cold_V)
+    is_silent_V[cold_C] = ~(vectors_at(cold_C) != 0).any(dim=1)
 
     def score(users: UserBatch) -> BlockScores:
         events = _events_of(users, candidates.domain_num, only_own_domain)
@@ -52,11 +75,14 @@ def _scorer(
 
         def block(lo: int, hi: int) -> Tensor:
             scores_BV = (padded_BD @ vectors_at(slice(lo, hi)).T)[: len(queries_BD)]
+            if len(cold_C):
+                scores_BV = torch.where(is_silent_V[lo:hi], candidates.fill_V[lo:hi], scores_BV)
             return with_fill(scores_BV, has_events_B, candidates.fill_V[lo:hi])
 
         def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
             dot_P = (queries_BD[rows_P] * vectors_at(positions_P)).sum(dim=1)
-            return torch.where(has_events_B[rows_P], dot_P, candidates.fill_V[positions_P])
+            is_real_P = has_events_B[rows_P] & ~is_silent_V[positions_P]
+            return torch.where(is_real_P, dot_P, candidates.fill_V[positions_P])
 
         if checkpoint.ranker is None:
             return BlockScores(block, at, has_events_B, None)

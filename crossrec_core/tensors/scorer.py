@@ -24,8 +24,9 @@ from crossrec_core.tensors.closed_form_scorers import (
     load_text_vectors,
     load_transitions,
 )
+from crossrec_core.tensors.cold_blend import load_cold
 from crossrec_core.tensors.folders import open_folder, read_json
-from crossrec_core.tensors.neural_scorer import load_neural, load_neural_int8
+from crossrec_core.tensors.neural_scorer import load_neural, load_neural_as_cold, load_neural_int8
 from crossrec_core.tensors.ranked_lists import LoadedModel, score_pairs, score_users
 from crossrec_core.tensors.ranker import load_ranker
 from crossrec_core.tensors.sources import Source
@@ -46,6 +47,11 @@ LOADERS: dict[str, LoadKind] = {
     "neural_int8": load_neural_int8,
 }
 NEURAL_KINDS = ("neural", "neural_int8")
+# What can be said of a candidate that nobody has touched, and by which models
+AS_COLD: dict[str, Callable[[Path, dict[str, Any], DomainCandidates], BlockScorer | None]] = {
+    "neural": load_neural_as_cold,
+    "text_vectors": load_text_vectors,
+}
 BLEND = "blend"
 # As a source a model says what it knows itself: popularity has a voice of its own
 AS_SOURCE = {"popularity_share": 0.0}
@@ -109,8 +115,12 @@ def load_models(load: LoadModels) -> tuple[LoadedModel, ...]:
     return tuple(_load_model(model, candidates, by_domain) for model in load.models)
 
 
-def load_source(folder: str, name: str, candidates: DomainCandidates, id_fingerprint: str) -> Source:
+def load_source(
+    folder: str, name: str, candidates: DomainCandidates, id_fingerprint: str, *, with_cold: bool = False
+) -> Source:
     """A model of the same run, purpose and domain as the blend at ``folder``, as one of its sources.
+
+    ``with_cold``: it can also look at candidates as if they were cold, which only fitting needs.
 
     Raises:
         CheckpointError: its folder is missing, broken, of an unknown kind or made for other ids.
@@ -119,7 +129,8 @@ def load_source(folder: str, name: str, candidates: DomainCandidates, id_fingerp
         about = _read_about(local, sibling(folder, name), id_fingerprint)
         kind = about["kind"]
         score = LOADERS[kind](local, {**about["settings"], **AS_SOURCE}, candidates)
-    return Source(name, score, is_logit=kind in NEURAL_KINDS, counts_mass=kind == "transitions")
+        as_cold = AS_COLD[kind](local, about["settings"], candidates) if with_cold and kind in AS_COLD else None
+    return Source(name, score, is_logit=kind in NEURAL_KINDS, counts_mass=kind == "transitions", score_cold=as_cold)
 
 
 def sibling(folder: str, name: str) -> str:
@@ -135,7 +146,7 @@ def _load_model(model: ModelFolder, candidates: Candidates, by_domain: dict[int,
         if about["kind"] == BLEND:
             names = about["settings"]["sources"]
             sources = [load_source(model.folder, name, domain, candidates.id_fingerprint) for name in names]
-            score = blend_scorer(sources, load_blend(folder), load_ranker(folder), domain)
+            score = blend_scorer(sources, load_blend(folder), load_ranker(folder), domain, load_cold(folder))
         else:
             score = LOADERS[about["kind"]](folder, about["settings"], domain)
     return LoadedModel(model.model_index, domain, score, model.segments)

@@ -26,13 +26,15 @@ class Source:
     """A personal model. ``is_logit``: its scores are logits of a softmax; else they are weights, shares of their sum;
     negative ones count as nothing.
 
-    ``counts_mass``: the sum of its weights says how much it knows about the user.
+    ``counts_mass``: the sum of its weights says how much it knows about the user. ``score_cold``: its scores were every
+    candidate cold; None where it would have nothing to say.
     """
 
     name: str
     score: BlockScorer
     is_logit: bool
     counts_mass: bool = False
+    score_cold: BlockScorer | None = None
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,23 @@ class Evidence:
 
     def model_block(self, k: int, lo: int, hi: int) -> Tensor:
         """log p by model k at positions lo..hi: float32 [B, hi - lo]."""
-        return self._log_p(k, self.scored[k].block(lo, hi), self.totals[k][:, None])
+        return self.said(k, lo, hi)[0]
+
+    def said(self, k: int, lo: int, hi: int) -> tuple[Tensor, Tensor]:
+        """``model_block``, and whether the model has something to say: bool [B, hi - lo]."""
+        scores_BV = self.scored[k].block(lo, hi)
+        return self._log_p(k, scores_BV, self.totals[k][:, None]), scores_BV > FILL_TOP
 
     def at(self, rows_P: Tensor, positions_P: Tensor) -> Tensor:
         """phi of pairs: float32 [P, J]."""
-        own = [
-            self._log_p(k, scores.at(rows_P, positions_P), self.totals[k][rows_P])
-            for k, scores in enumerate(self.scored)
-        ]
-        return torch.cat((torch.stack(own, dim=1), self.trend_phi_JV[:, positions_P].T), dim=1)
+        return self.said_at(rows_P, positions_P)[0]
+
+    def said_at(self, rows_P: Tensor, positions_P: Tensor) -> tuple[Tensor, Tensor]:
+        """phi of pairs, and which models have something to say: float32 [P, J] and bool [P, K]."""
+        scores_K = [scores.at(rows_P, positions_P) for scores in self.scored]
+        own = [self._log_p(k, scores_P, self.totals[k][rows_P]) for k, scores_P in enumerate(scores_K)]
+        phi_PJ = torch.cat((torch.stack(own, dim=1), self.trend_phi_JV[:, positions_P].T), dim=1)
+        return phi_PJ, torch.stack([scores_P > FILL_TOP for scores_P in scores_K], dim=1)
 
     def _log_p(self, k: int, scores: Tensor, total: Tensor) -> Tensor:
         """Where a model has nothing to say every candidate is as likely as the next."""

@@ -11,7 +11,8 @@ from tests.benchmarks.made_values import make_values
 VALUES = make_values(
     ("m", "a", "ann", "warm", 0.5), ("m", "a", "bob", "cold_in_domain", 0.25), ("m", "a", "cy", "new", 0.0),
     ("m", "a", "ann", "known_items", 1.0), ("m", "a", "bob", "known_items", 0.75),
-    ("m", "b", "ann", "cold_in_domain", 0.1), ("m", "b", "ann", "known_items", 0.2),
+    ("m", "a", "ann", "cold_items", 0.3), ("m", "b", "ann", "cold_in_domain", 0.1),
+    ("m", "b", "ann", "known_items", 0.2),
 )  # fmt: skip
 
 
@@ -21,6 +22,7 @@ VALUES = make_values(
         ("all", [("a", "ann", 0.5), ("a", "bob", 0.25), ("a", "cy", 0.0), ("b", "ann", 0.1)]),
         ("warm", [("a", "ann", 0.5)]),
         ("known_items", [("a", "ann", 1.0), ("a", "bob", 0.75), ("b", "ann", 0.2)]),
+        ("cold_items", [("a", "ann", 0.3)]),
         ("known_items_warm", [("a", "ann", 1.0)]),
         ("known_items_cold_in_domain", [("a", "bob", 0.75), ("b", "ann", 0.2)]),
     ],
@@ -31,7 +33,7 @@ def test_a_segment_has_its_users_and_its_truth(segment, expected):
 
 
 def test_a_segment_that_is_not_stored_is_refused():
-    with pytest.raises(ValueError, match="segment 'lukewarm'; expected all, known_items, warm"):
+    with pytest.raises(ValueError, match="segment 'lukewarm'; expected all, known_items, cold_items, warm"):
         in_segment(VALUES, "lukewarm")
 
 

@@ -48,7 +48,8 @@ def write_results(folder: Path, *, seeds: tuple[int, ...] = (11, 12, 13)) -> Non
         "suite": "made", "file": str(folder / "made.toml"), "seconds_per_seed": 120, "command": "python it",
         "machines": [MACHINE, MACHINE | {"cores": 8}], "days": ["2026-01-30", "2026-01-31", "2026-02-02"],
         "revisions": ["1a2b3c4", "5d6e7f8+"], "nights": [{"part": "main", "cut": "", "seed": seed} for seed in seeds],
-        "comparisons": [comparison("a", 0.05, 0.15, goal=0.2), comparison("b", -0.4, -0.2), comparison("c", -0.1, 0.1)],
+        "comparisons": [comparison("a", 0.05, 0.15, goal=0.2), comparison("b", -0.4, -0.2), comparison("c", -0.1, 0.1),
+                        comparison("d", -0.1, 0.1, goal=-0.01)],
     }  # fmt: skip
     (folder / "made.json").write_text(json.dumps(rows), encoding="utf-8")
     (folder / "made.about.json").write_text(json.dumps(about), encoding="utf-8")
@@ -62,10 +63,11 @@ def test_the_page_holds_values_published_figures_verdicts_and_goals(tmp_path):
     assert "| crossrec | **0.3000** [0.2900, 0.3100] | 0.1000 [0.0900, 0.1100] |" in lines
     assert "| *Paper* (its repository) | *0.2500* |  |" in lines
     verdicts = [line.split(" | ")[-1] for line in lines if line.startswith("| made, ")]
-    assert verdicts == ["above |", "**below** |", "level |"]
+    assert verdicts == ["above |", "**below** |", "level |", "level |"]
     assert "- crossrec, a, all, ndcg@10 >= 0.2: 0.3000 [0.2900, 0.3100]: met, stretch 0.4 **missed**" in lines
     assert "- crossrec, b, all, ndcg@10 >= 0.5: 0.1000 [0.0900, 0.1100]: **missed**" in lines
     assert "- made, a, all: crossrec at least +20% over markov: +50.0%, above: met" in lines
+    assert "- made, d, all: crossrec at least -1% over markov: +50.0%, level: met" in lines, "it bounds a loss"
     assert "- a note" in lines
     assert "- Seeds 11, 12, 13; a user's measure is the mean over them, intervals are over users." in lines
     (made_on,) = [line for line in lines if "minutes per seed" in line]

@@ -69,8 +69,13 @@ def test_a_short_list_can_reach_no_more_than_its_length(value: dict[tuple[str, s
 def test_truth_restricted_to_a_kind_of_item_has_its_own_denominator(
     value: dict[tuple[str, str, str, int], float],
 ) -> None:
-    kinds = (c.KNOWN_ITEMS, c.HEAD_ITEMS, c.TAIL_ITEMS)
-    assert [value["u", kind, "recall", 2] for kind in kinds] == [1 / 2, 1.0, 0.0]
+    kinds = (c.KNOWN_ITEMS, c.HEAD_ITEMS, c.TAIL_ITEMS, c.COLD_ITEMS)
+    assert [value["u", kind, "recall", 2] for kind in kinds] == [1 / 2, 1.0, 0.0, 0.0]
+
+
+def test_cold_items_are_what_known_items_leave_out(recommendations: DataFrame, truth: DataFrame) -> None:
+    found = to_user_values(recommendations.replace("d", "q"), truth, lists=[4]).where(f"items = '{c.COLD_ITEMS}'")
+    assert [(row[c.USER_ID], row["values"][0]) for row in found.collect()] == [("u", 1.0)]
 
 
 def test_a_user_without_a_list_counts_as_zero(value: dict[tuple[str, str, str, int], float]) -> None:

@@ -41,9 +41,14 @@ def test_each_purpose_counts_what_it_may_know(spark):
 
 
 def test_listed_items_become_candidates_without_events(spark):
-    listed = spark.createDataFrame([("a", 1), ("a", 9)], "domain string, item_num bigint")
-    found = rows_of(with_listed_items(popularity_of(spark, {1: 2}), listed, num_trends=1), "purpose", *COUNTS)
-    assert found == [("validate", 1, 2, 2, 2.0, True), ("validate", 9, 0, 0, 0.0, False)]
+    listed = spark.createDataFrame([("a", 1), ("a", 9), ("untouched", 1)], "domain string, item_num bigint")
+    purposes = ["serve", "validate"]
+    popularity = with_listed_items(popularity_of(spark, {1: 2}), listed, purposes=purposes, num_trends=1)
+    assert rows_of(popularity, "purpose", "domain", *COUNTS) == [
+        ("serve", "a", 1, 0, 0, 0.0, False), ("serve", "a", 9, 0, 0, 0.0, False),
+        ("serve", "untouched", 1, 0, 0, 0.0, False), ("validate", "a", 1, 2, 2, 2.0, True),
+        ("validate", "a", 9, 0, 0, 0.0, False), ("validate", "untouched", 1, 0, 0, 0.0, False),
+    ]  # fmt: skip
 
 
 def test_recent_weight_halves_with_age_and_knows_nothing_of_later_purposes(spark):

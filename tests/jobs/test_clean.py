@@ -121,6 +121,15 @@ def test_domain_without_two_users_is_an_error_that_names_the_reasons(spark, logs
         clean.run(settings, night_of(lake), spark)
 
 
+def test_a_domain_that_lists_its_catalogue_needs_no_event_yet(spark, logs, lake):
+    (logs / "news.csv").write_text("user_id,item_id,place\n")
+    listed = {"score": {"candidates": "listed"}, "domains": {"news": {"catalogue": {"path": "news_items.csv"}}}}
+    assert clean.run(settings_of(logs, **listed), night_of(lake), spark)["interactions"] == 4
+    (logs / "news.csv").write_text("user_id,item_id,place\n,n1,2\n")
+    with pytest.raises(InputError, match=r"domains\.news: no event left of 1 rows .*missing_user 1"):
+        clean.run(settings_of(logs, **listed), night_of(lake), spark)
+
+
 def test_broken_off_gzip_is_one_line(spark, logs, lake):
     whole = gzip.compress(b"user_id\titem_id\ttime\tkind\n" + os.urandom(200_000).hex().encode())
     (logs / "shared.tsv.gz").write_bytes(whole[:150_000])

@@ -174,7 +174,16 @@ def test_user_metrics_hold_each_users_own_segment_at_the_guards_n(spark: SparkSe
     assert not stored.duplicated(list(t.USER_METRICS.key)).any()
     rows = stored[~stored.metric.isin(USER_SUMS)]
     assert set(rows.n) == {world.settings.evaluate.guard_n}
-    assert set(rows.segment) == {c.WARM, c.COLD_IN_DOMAIN, c.NEW, c.KNOWN_ITEMS, c.HEAD_ITEMS, c.TAIL_ITEMS}
+    assert set(rows.segment) == {
+        c.WARM,
+        c.COLD_IN_DOMAIN,
+        c.NEW,
+        c.KNOWN_ITEMS,
+        c.HEAD_ITEMS,
+        c.TAIL_ITEMS,
+        c.COLD_ITEMS,
+    }
+    assert not rows.duplicated(list(t.USER_METRICS.key)).any()
     of_all = rows[(rows.purpose == c.BACKTEST) & rows.segment.isin([c.WARM, c.COLD_IN_DOMAIN, c.NEW])]
     means = of_all.groupby([c.MODEL, c.DOMAIN, c.METRIC])["value"].mean()
     metrics = written(spark, world, t.METRICS).set_index([c.SEGMENT, c.N, c.MODEL, c.DOMAIN, c.METRIC])["value"]

@@ -5,13 +5,14 @@ from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.errors import CheckpointError, LakeError
 from crossrec_core.lake import Lake, candidates_location
+from crossrec_core.tensors.block_scores import candidates_of
 from crossrec_core.tensors.candidates import load_candidates, read_candidates, write_candidates
 
 
-def popularity_row(item_num, weight, *, domain="thin", purpose="validate"):
+def popularity_row(item_num, weight, *, domain="thin", purpose="validate", num_events=1):
     return {
-        "run_id": "r1", "purpose": purpose, "domain": domain, "item_num": item_num, "num_events": 1, "num_users": 1,
-        "weight": 1.0, "recent_weight": weight,
+        "run_id": "r1", "purpose": purpose, "domain": domain, "item_num": item_num, "num_events": num_events,
+        "num_users": 1, "weight": 1.0, "recent_weight": weight,
         "trend_weights": [weight, 1.0], "is_head": False,
     }  # fmt: skip
 
@@ -44,6 +45,15 @@ def test_the_artifact_holds_what_was_read(lake):
     assert torch.equal(loaded.items[2], written.items[2])
     assert torch.equal(loaded.popularity[2], written.popularity[2])
     assert torch.equal(loaded.trends[2], written.trends[2])
+
+
+def test_a_listed_item_without_events_is_cold_whatever_its_weights(lake):
+    rows = [popularity_row(7, 0.0, purpose="backtest", num_events=0), popularity_row(3, 0.0, purpose="backtest")]
+    write_rows(lake, t.ITEM_POPULARITY, rows, append=True)
+    write_candidates(lake, "r1", "backtest", id_fingerprint="abc")
+    loaded = load_candidates(lake.at(candidates_location("r1", "backtest")))
+    assert candidates_of(loaded, 2).is_cold_V.tolist() == [False, True]
+    assert loaded.is_touched(2).tolist() == [True, False]
 
 
 def test_a_purpose_without_candidates_is_one_line(lake):

@@ -3,6 +3,7 @@ import torch
 
 from crossrec_core import columns as c
 from crossrec_core.tensors.batches import drop_without_targets, keep_domain
+from crossrec_core.tensors.candidates import Candidates
 from crossrec_core.tensors.finetune import (
     as_read_by,
     best_strategy,
@@ -10,6 +11,7 @@ from crossrec_core.tensors.finetune import (
     pick_joint_rows,
     pick_rows,
     pick_source_rows,
+    silence_untouched,
     untested_strategy,
 )
 from crossrec_core.tensors.validation import HeldOut
@@ -76,3 +78,16 @@ def test_the_seed_alone_makes_the_weights():
     models = [build_model(config(), seed=seed, text_vectors_IK=None) for seed in (1, 1, 2)]
     assert torch.equal(models[0].items.ids, models[1].items.ids)
     assert not torch.equal(models[0].items.ids, models[2].items.ids)
+
+
+def test_items_and_domains_without_a_known_event_are_silent_and_stay_so():
+    model = build_model(config(), seed=1, text_vectors_IK=None)
+    before = model.items.ids.detach().clone()
+    items = {1: torch.tensor([2, 4, 6]), 2: torch.tensor([4, 8])}
+    touched = {1: torch.tensor([True, True, False]), 2: torch.zeros(2, dtype=torch.bool)}
+    silence_untouched(model, Candidates(items, {}, {}, {"a": 1, "b": 2}, "f", touched))
+    known = torch.tensor([2, 4])
+    assert torch.equal(model.items.ids[known], before[known])
+    assert model.items.ids.abs().sum() == before[known].abs().sum()
+    assert bool(model.target_domains.weight[1].any())
+    assert not bool(model.target_domains.weight[2].any() or model.domains.weight[2].any())

@@ -19,6 +19,7 @@ CANDIDATES = DomainCandidates(
     torch.zeros(4),
     torch.zeros(0, 4),
     torch.tensor([0.1, 0.2, 0.3, 0.4]),
+    torch.zeros(4, dtype=torch.bool),
 )
 
 

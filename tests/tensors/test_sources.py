@@ -11,7 +11,9 @@ SCORES_BV = torch.tensor([[2.0, 0.0, 1.0, -1.0], [0.0, 0.0, 0.0, 3.0]])
 WEIGHTS_BV = torch.tensor([[3.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
 TRENDS_HV = torch.tensor([[0.5, 0.25, 0.25, 0.0]])
 FILL_V = -(2.0**23) - torch.arange(4.0)
-CANDIDATES = DomainCandidates(1, torch.tensor([2, 4, 6, 8]), TRENDS_HV[0], FILL_V, TRENDS_HV, TRENDS_HV[0])
+CANDIDATES = DomainCandidates(
+    1, torch.tensor([2, 4, 6, 8]), TRENDS_HV[0], FILL_V, TRENDS_HV, TRENDS_HV[0], torch.zeros(4, dtype=torch.bool)
+)
 # Both users have item 4, at position 1, in domain 1
 USERS = batch_of([[(4, 1)], [(4, 1)]], max_len=2, seen={1: [[4], [4]]})
 
