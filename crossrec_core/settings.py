@@ -246,7 +246,9 @@ class TrainSettings:
     )
     device: str = setting("auto takes a GPU where there is one.", choices=("auto", "cpu", "cuda"))
     threads: int = setting("Torch threads on the CPU; 0 for one per core.", low=0)
-    bf16: bool = setting("bfloat16 autocast on a GPU that has it.")
+    bf16: bool = setting(
+        "bfloat16 autocast on a GPU or CPU that multiplies it faster than float32; weights stay float32."
+    )
     reader_threads: int = setting("Threads that read Parquet.", low=1)
     refit_for_backtest: bool = setting("Refit on train + validation, for the epochs found, before the test is read.")
     refit_for_serve: bool = setting("Refit the guard's winner on everything before lists are served.")

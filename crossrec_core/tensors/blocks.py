@@ -70,7 +70,7 @@ class HstuBlock(nn.Module):
             rotate(q_BHLE), rotate(k_BHLE), v_BHLE, allowed=context.allowed,
             bias=self.relative_bias(x_BLD.shape[1], context.time_buckets_BLL),
         )  # fmt: skip
-        mixed_BLD = self.mixed_norm(mixed_BHLE.transpose(1, 2).flatten(2))
+        mixed_BLD = self.mixed_norm(mixed_BHLE.transpose(1, 2).flatten(2).to(x_BLD.dtype))  # autocast has halved it
         return x_BLD + self.out(self.dropout(mixed_BLD * u_BLD), context.domains_BL)
 
 

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 from crossrec_core.errors import CrossRecError
 
@@ -15,7 +16,23 @@ def pick_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, *, bf16: bool) -> AbstractContextManager[object]:
-    """bfloat16 autocast on a GPU that has it; elsewhere nothing, since CPUs without AMX only lose by it."""
-    if bf16 and device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return torch.autocast("cuda", dtype=torch.bfloat16)
+    """bfloat16 autocast where the device multiplies bfloat16 faster than float32; elsewhere nothing."""
+    if bf16 and _has_fast_bf16(device):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def as_multiplied(values: Tensor) -> Tensor:
+    """In autocast's type where that is on, at least float32 elsewhere: cast once what several products read."""
+    device = values.device.type
+    if torch.is_autocast_enabled(device):
+        return values.to(torch.get_autocast_dtype(device))
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    """GPUs since Ampere, CPUs with AVX-512 BF16 (AMD since Zen 4, Intel since Cooper Lake) or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    can = torch.cpu.get_capabilities()
+    return device.type == "cpu" and bool(can.get("avx512_bf16") or can.get("amx_bf16"))

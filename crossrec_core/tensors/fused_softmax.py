@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from crossrec_core.tensors.devices import as_multiplied
+
 BLOCK_LOGITS = 2**21  # 8 MiB of float32
 MIN_ROWS = 64  # fewer would make narrow products of what a GEMM does well
 
@@ -20,7 +22,8 @@ MIN_ROWS = 64  # fewer would make narrow products of what a GEMM does well
 def linear_cross_entropy(queries_PD: Tensor, vectors_VD: Tensor, places_P: Tensor, *, smoothing: float = 0.0) -> Tensor:
     """Mean over P of ``-(1 - smoothing) log p(target) - smoothing mean_V(log p)``, p the softmax of queries . vectors.
 
-    float32, whatever the inputs; differentiable once.
+    float32, whatever the inputs; differentiable once. Under autocast the three products run in its type, all else in
+    float32.
     """
     loss: Tensor = _LinearCrossEntropy.apply(queries_PD, vectors_VD, places_P, smoothing)  # type: ignore[no-untyped-call]
     return loss
@@ -30,7 +33,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, queries_PD: Tensor, vectors_VD: Tensor, places_P: Tensor, smoothing: float) -> Tensor:
         num_positions, num_candidates = len(queries_PD), len(vectors_VD)
-        queries_grad_PD, vectors_grad_VD = torch.empty_like(queries_PD), torch.zeros_like(vectors_VD)
+        queries_PD, vectors_VD = as_multiplied(queries_PD), as_multiplied(vectors_VD)
+        # Sums over many blocks: bfloat16 would swallow the later ones
+        summed = torch.promote_types(queries_PD.dtype, torch.float32)
+        queries_grad_PD = torch.empty_like(queries_PD, dtype=summed)
+        vectors_grad_VD = torch.zeros_like(vectors_VD, dtype=summed)
         loss = torch.zeros((), dtype=torch.float32, device=queries_PD.device)
         num_rows = max(MIN_ROWS, BLOCK_LOGITS // num_candidates)
         for start in range(0, num_positions, num_rows):
@@ -52,7 +59,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             p_RV.scatter_add_(1, places_R1, torch.full_like(wanted_R1, smoothing - 1))
             grad_RV = p_RV.to(queries_PD.dtype)
             queries_grad_PD[rows] = grad_RV @ vectors_VD
-            vectors_grad_VD.addmm_(grad_RV.T, queries_RD)
+            vectors_grad_VD += grad_RV.T @ queries_RD
         ctx.save_for_backward(queries_grad_PD / num_positions, vectors_grad_VD / num_positions)
         return loss / num_positions
 

@@ -10,6 +10,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from crossrec_core.tensors.devices import as_multiplied
+
 INIT_STD = 0.02
 # Said once by each process that makes a CSR matrix; what is used of it, matrix times matrix, is old and tested here
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
@@ -68,7 +70,7 @@ class ItemTable(nn.Module):
     def text_part(self, nums: Tensor) -> Tensor:
         """What the text adds: numbers [...] -> [..., D], zero for an item without text."""
         assert self.text_map is not None
-        mapped: Tensor = self.text_map(F.embedding(nums, self.text_vectors_IK).float())
+        mapped: Tensor = self.text_map(as_multiplied(F.embedding(nums, self.text_vectors_IK)))
         return mapped
 
     def attribute_part(self, nums: Tensor) -> Tensor:
@@ -86,7 +88,8 @@ class ItemTable(nn.Module):
             starts, attributes_PA[is_set_PA].long(), weights, (len(attributes_PA), len(self.attributes.weight)),
             check_invariants=False,
         )  # fmt: skip
-        summed: Tensor = bags @ self.attributes.weight
+        with torch.autocast(bags.device.type, enabled=False):  # bfloat16 has no sparse product on CPUs
+            summed: Tensor = bags @ self.attributes.weight
         return summed.view(*nums.shape, -1)
 
     def reconstruct_text(self, vectors_PD: Tensor) -> Tensor:

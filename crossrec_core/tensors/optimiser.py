@@ -1,7 +1,7 @@
 """A model in, its optimisers out: AdamW for the dense part, lazy Adam for the item table.
 
 A batch touches a few thousand of perhaps millions of items. AdamW would rewrite the whole table and both its moments
-at every step; lazy Adam (torch's SparseAdam) updates the rows that have a gradient. Weight decay leaves the table out.
+at every step; lazy Adam updates the rows that have a gradient. Weight decay leaves the table out.
 """
 
 import math
@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer, SparseAdam
+from torch.optim import AdamW, Optimizer
 
 from crossrec_core.tensors.encoder import SequenceModel
+from crossrec_core.tensors.lazy_adam import LazyAdam
 
 BETAS = (0.9, 0.98)
 # What is left of the fall, 1 to 0, when a share of the steps after the warm-up is done
@@ -25,7 +26,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 def make_optimisers(
     model: SequenceModel, *, learning_rate: float, weight_decay: float, rates: Mapping[str, float] | None = None
 ) -> list[Optimizer]:
-    """AdamW (fused on a GPU) over everything but the item ids, and lazy Adam over the item ids.
+    """AdamW over everything but the item ids, and lazy Adam over the item ids.
 
     Only the matrices of linear maps decay; norm gains, biases and embeddings do not. Parameters that need no gradient
     are left out. ``rates`` are multiples of the learning rate by parameter name (None: 1 for all); every group has its
@@ -47,9 +48,9 @@ def make_optimisers(
             {"params": parameters, "weight_decay": weight_decay * decays, "rate": rate}
             for (decays, rate), parameters in groups.items()
         ]
-        optimisers.append(AdamW(dense, lr=learning_rate, betas=BETAS, fused=table.is_cuda))
+        optimisers.append(AdamW(dense, lr=learning_rate, betas=BETAS, fused=True))
     if table.requires_grad:
-        optimisers.append(SparseAdam([{"params": [table], "rate": table_rate}], lr=learning_rate, betas=BETAS))
+        optimisers.append(LazyAdam([{"params": [table], "rate": table_rate}], lr=learning_rate, betas=BETAS))
     return optimisers
 
 

@@ -67,6 +67,21 @@ def test_loss_falls_and_users_get_items_of_their_parity(full_softmax_items, fall
     assert ((best_B % 2) == torch.arange(32) % 2).float().mean() > 0.9
 
 
+@pytest.mark.parametrize("encoder", ["gpt", "bert", "hstu", "lstm"])
+@pytest.mark.parametrize("full_softmax_items", [100, 0])
+def test_bfloat16_learns_what_float32_learns(monkeypatch, encoder, full_softmax_items):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    losses = {}
+    for bf16 in (False, True):
+        model, reports = tiny_model(encoder=encoder, relative_bias="none"), []
+        fit(model, parity_batches, step_of(model, full_softmax_items=full_softmax_items), plan=PLAN, seed=0, device=CPU,
+            bf16=bf16, on_epoch=reports.append)  # fmt: skip
+        assert all(weights.dtype == torch.float32 for weights in model.parameters())
+        losses[bf16] = reports[-1].metrics["loss"]
+    assert losses[False] != losses[True]
+    assert losses[True] == pytest.approx(losses[False], rel=0.05)
+
+
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_generator_alone():
     plan = dataclasses.replace(PLAN, num_epochs=2)
     torch.manual_seed(7)

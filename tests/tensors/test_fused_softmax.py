@@ -43,3 +43,18 @@ def test_half_precision_inputs_give_a_float32_loss_and_half_gradients():
     assert found.dtype == torch.float32
     assert halves[0].grad.dtype == torch.bfloat16
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+
+
+def test_autocast_keeps_sums_in_float32_and_moves_loss_and_gradients_by_its_rounding_only(monkeypatch):
+    monkeypatch.setattr(fused_softmax, "MIN_ROWS", 8)  # several blocks add up
+    monkeypatch.setattr(fused_softmax, "BLOCK_LOGITS", 1)
+    queries_PD, vectors_VD, places_P = random_case(num_positions=400, dtype=torch.float32)
+    expected = linear_cross_entropy(queries_PD, vectors_VD, places_P)
+    wanted = torch.autograd.grad(expected, (queries_PD, vectors_VD))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = linear_cross_entropy(queries_PD, vectors_VD, places_P)
+    got = torch.autograd.grad(found, (queries_PD, vectors_VD))
+    torch.testing.assert_close(found, expected, rtol=0.01, atol=0.0)
+    for own, other in zip(got, wanted, strict=True):
+        assert own.dtype == torch.float32
+        assert (own - other).norm() < 0.01 * other.norm()

@@ -112,3 +112,14 @@ def test_grown_items_have_no_attributes_and_old_ones_keep_theirs(tmp_path):
 def test_a_config_with_attributes_and_none_given_is_refused():
     with pytest.raises(AssertionError, match="attributes go with a config"):
         tiny_model(num_attributes=3, attributes_per_item=2)
+
+
+def test_attributes_train_under_autocast_which_has_no_sparse_product():
+    attributes, shape = tiny_attributes()
+    model = tiny_model(attributes=attributes, **shape)
+    expected = model.item_vectors(torch.arange(21))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model.item_vectors(torch.arange(21))
+    found.square().sum().backward()
+    torch.testing.assert_close(found, expected)
+    assert model.items.attributes.weight.grad.any()
