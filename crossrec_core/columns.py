@@ -32,6 +32,7 @@ RECENT_WEIGHT = "recent_weight"
 TREND_WEIGHTS = "trend_weights"
 SPLIT = "split"
 CLOCK = "clock"
+PART = "part"
 
 # Rejects
 REASON = "reason"

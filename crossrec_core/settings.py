@@ -123,6 +123,7 @@ class SplitSettings:
 @dataclass(frozen=True, kw_only=True)
 class SequencesSettings:
     max_len: int = setting("Latest events kept of a user.", low=2)
+    earlier_parts: int = setting("Stretches of max_len events before the latest that training reads too.", low=0)
     session_gap_minutes: float = setting("A longer pause starts a session.", low=0)
     interest_half_life_days: float = setting("Half-life of events in the interest profile.", low=0)
     head_share: float = setting("Share of events that the head items hold.", low=0, high=1)

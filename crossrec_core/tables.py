@@ -170,6 +170,18 @@ SEQUENCES = Table(
     (c.RUN_ID, c.PURPOSE), ("prepare",),
 )
 
+EARLIER_SEQUENCES = Table(
+    "earlier_sequences", "a stretch of events before those of a user's sequence, which training reads too",
+    (c.PURPOSE, c.USER_NUM, c.CLOCK, c.PART),
+    (
+        RUN_ID, PURPOSE,
+        Column(c.CLOCK, "string", "'time', or the domain's name for an order-only domain"),
+        USER_NUM, Column(c.PART, "bigint", "1 is the stretch that ends where the sequence begins"),
+        Column(c.LENGTH, "bigint", "events before the padding"), *SEQUENCE_LISTS,
+    ),
+    (c.RUN_ID, c.PURPOSE), ("prepare",),
+)
+
 VALIDATION_SEQUENCES = Table(
     "validation_sequences", "a sampled user with truth in the validation window of a domain",
     (c.USER_NUM, c.TARGET_DOMAIN_NUM),
@@ -485,7 +497,8 @@ ALL_TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         INTERACTIONS, REJECTS, DATA_QUALITY, USER_IDS, ITEM_IDS, LABEL_IDS, SPLIT_INTERACTIONS, HISTORIES, SEQUENCES,
-        VALIDATION_SEQUENCES, USER_PROFILES, ITEM_FEATURES, ITEM_POPULARITY, ITEM_VECTORS, TEXT_VECTORS, ATTRIBUTE_IDS,
+        EARLIER_SEQUENCES, VALIDATION_SEQUENCES, USER_PROFILES, ITEM_FEATURES, ITEM_POPULARITY, ITEM_VECTORS,
+        TEXT_VECTORS, ATTRIBUTE_IDS,
         ITEM_ATTRIBUTES, FEATURE_STATISTICS, TRUTH, LABELLED_PAIRS, TRANSITIONS, ITEM_SCORES, ITEM_FACTORS, MODELS,
         TRAINING_LOG, META_REPORT, TRIALS, RECOMMENDATIONS, PAIR_PROBABILITIES, RELIABILITY, USER_METRICS, METRICS,
         TRANSFER_REPORT, RUNS, PUBLICATIONS,

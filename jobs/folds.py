@@ -110,7 +110,9 @@ def _make_fold(settings: Settings, ground: Ground, block: Block, folder: str) ->
         if domain in candidates.domains
     }
     held_out = {domain: users for domain, users in held_out.items() if len(users.truth_RT)}
-    return Fold(block.back, replace(ground, files=files, candidates=candidates, held_out=held_out), folder)
+    return Fold(
+        block.back, replace(ground, files=files, earlier_files=(), candidates=candidates, held_out=held_out), folder
+    )
 
 
 def _write_known(ground: Ground, block: Block, folder: str) -> Tensor:

@@ -49,6 +49,7 @@ class Ground:
     catalogue_sizes: Mapping[int, int] = field(default_factory=dict)  # by domain number: candidates, all events known
     # by target domain: negatives sampled beside a positive; 0 where the labels are read off the log
     num_negatives: Mapping[str, int] = field(default_factory=dict)
+    earlier_files: tuple[str, ...] = ()  # live files of earlier_sequences, which training reads beside ``files``
 
     def folders(self, model: str, domains: Iterable[str]) -> dict[str, str]:
         """Where the artifacts of a model lie, by domain."""
@@ -75,7 +76,10 @@ def find_purposes(lake: Lake, run_id: str) -> list[str]:
 def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: str) -> Ground:
     """Read what training for a purpose needs, and write the purpose's candidate artifact."""
     where = {c.RUN_ID: night.run_id, c.PURPOSE: purpose}
-    files = tuple(file.uri for file in live_files(night.lake, t.SEQUENCES, where=where) if file.num_rows)
+    files, earlier_files = (
+        tuple(file.uri for file in live_files(night.lake, table, where=where) if file.num_rows)
+        for table in (t.SEQUENCES, t.EARLIER_SEQUENCES)
+    )
     if not files:
         raise LakeError(f"sequences: run {night.run_id} has none for {purpose}; run jobs/prepare.py first")
     item_ids = read_table(spark, night.lake, t.ITEM_IDS)
@@ -104,7 +108,18 @@ def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: 
     sizes = read_catalogue_sizes(night, candidates.domains, is_listed=is_listed)
     num_negatives = {domain: settings.sampled_negatives(domain) for domain in settings.targets}
     return Ground(
-        night, purpose, files, candidates, config, text_vectors_IK, attributes, held_out, device, sizes, num_negatives
+        night,
+        purpose,
+        files,
+        candidates,
+        config,
+        text_vectors_IK,
+        attributes,
+        held_out,
+        device,
+        sizes,
+        num_negatives,
+        earlier_files,
     )
 
 

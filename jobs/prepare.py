@@ -170,6 +170,7 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
         order_only=order_only_domains(settings),
         max_len=settings.sequences.max_len,
         session_gap_minutes=settings.sequences.session_gap_minutes,
+        earlier_parts=settings.sequences.earlier_parts,
     )
     popularity = to_popularity(
         known, head_share=settings.sequences.head_share, half_life_days=settings.score.recency_half_life_days,
@@ -181,7 +182,11 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
         )
     had = to_known_events(store.read(t.SPLIT_INTERACTIONS), purposes, also=[c.OUT_OF_CORE])
     counts = store.write(to_histories(had), t.HISTORIES)
-    counts |= store.write(in_stable_files(sequences, [c.PURPOSE, c.USER_NUM, c.CLOCK], settings), t.SEQUENCES)
+    key = [c.PURPOSE, c.USER_NUM, c.CLOCK]
+    counts |= store.write(in_stable_files(sequences.where(F.col(c.PART) == 0), key, settings), t.SEQUENCES)
+    if settings.sequences.earlier_parts:
+        earlier = sequences.where(F.col(c.PART) > 0)
+        counts |= store.write(in_stable_files(earlier, [*key, c.PART], settings), t.EARLIER_SEQUENCES)
     return counts | store.write(popularity, t.ITEM_POPULARITY)
 
 

@@ -107,7 +107,7 @@ def train(
     with tqdm(total=plan.num_epochs * steps_per_epoch, desc=f"{label} ({ground.purpose})", disable=None) as bar:
         fitted = fit(
             model,
-            lambda epoch: _batches(settings, ground, stage, pick_rows, epoch),
+            lambda epoch: read_training_batches(settings, ground, stage, pick_rows, epoch),
             _step_of(settings, stage, model, items, generator, plan, strategy, numbers.get(target or ""), teacher,
                      ground.catalogue_sizes),
             plan=plan, seed=settings.train.seed, device=ground.device, bf16=settings.train.bf16, rates=rates,
@@ -132,7 +132,8 @@ def judge(ground: Ground, model: SequenceModel, domain: str) -> Trained:
 def count_rows(settings: Settings, ground: Ground, stage: FitSettings, pick_rows: Callable[[Columns], Columns]) -> int:
     """Rows that ``pick_rows`` leaves of an epoch: one pass without training, for the learning rate's schedule."""
     chunks = read_batches(
-        ground.files, columns=SEQUENCE_COLUMNS, batch_size=stage.batch_size * CHUNK_BATCHES, seed=0, epoch=0,
+        ground.files + ground.earlier_files, columns=SEQUENCE_COLUMNS, batch_size=stage.batch_size * CHUNK_BATCHES,
+        seed=0, epoch=0,
         shuffle=False, reader_threads=settings.train.reader_threads,
     )  # fmt: skip
     return sum(len(pick_rows(chunk)["item_nums"]) for chunk in chunks)
@@ -185,13 +186,13 @@ def model_row(
     }  # fmt: skip
 
 
-def _batches(
+def read_training_batches(
     settings: Settings, ground: Ground, stage: FitSettings, pick_rows: Callable[[Columns], Columns], epoch: int
 ) -> Iterator[Batch]:
     """The batches of one epoch: shuffled by the feed, bucketed by length, then augmented."""
     chunks = read_batches(
-        ground.files, columns=SEQUENCE_COLUMNS, batch_size=stage.batch_size * CHUNK_BATCHES, seed=settings.train.seed,
-        epoch=epoch, reader_threads=settings.train.reader_threads,
+        ground.files + ground.earlier_files, columns=SEQUENCE_COLUMNS, batch_size=stage.batch_size * CHUNK_BATCHES,
+        seed=settings.train.seed, epoch=epoch, reader_threads=settings.train.reader_threads,
     )  # fmt: skip
     generator = torch.Generator().manual_seed(settings.train.seed * 1_000_003 + epoch)
     rows = bucket_by_length((pick_rows(chunk) for chunk in chunks), batch_size=stage.batch_size, generator=generator)

@@ -1,4 +1,4 @@
-"""Known events in, histories (distinct, uncut) and sequences (time-ordered, padded, cut to max_len) out.
+"""Known events in, histories (distinct, uncut) and sequences (time-ordered, padded, in parts of max_len) out.
 
 All timed domains share the clock ``time`` and mix in one sequence; an order-only domain is a clock of its own, because
 its positions say nothing about other domains.
@@ -32,8 +32,12 @@ def to_histories(known: DataFrame) -> DataFrame:
     )
 
 
-def to_sequences(known: DataFrame, *, order_only: Sequence[str], max_len: int, session_gap_minutes: float) -> DataFrame:
+def to_sequences(
+    known: DataFrame, *, order_only: Sequence[str], max_len: int, session_gap_minutes: float, earlier_parts: int = 0
+) -> DataFrame:
     """Per purpose, user and clock: the latest ``max_len`` events as lists of equal length, oldest first, 0 at the end.
+
+    That is part 0; up to ``earlier_parts`` stretches of ``max_len`` events before it are the parts 1 and on.
 
     ``known`` has purpose, domain, domain_num and the event columns. Gaps and sessions are those of the whole sequence:
     the first event kept of a long one knows the gap before it. Gap bucket: 1 + floor(log2(1 + seconds)), at most 31.
@@ -44,13 +48,15 @@ def to_sequences(known: DataFrame, *, order_only: Sequence[str], max_len: int, s
     """
     user = [c.PURPOSE, c.USER_NUM, c.CLOCK]
     placed = _with_gaps(_with_clock(known, order_only), user, session_gap_us=round(session_gap_minutes * MINUTE_US))
-    latest = placed.where(F.col("_size") - F.col("_place") < max_len)
+    placed = placed.withColumn(c.PART, F.floor((F.col("_size") - F.col("_place")) / max_len).cast("bigint"))
     steps = F.sort_array(F.collect_list(F.struct("_place", *SEQUENCE_LISTS))).alias("steps")
     return (
-        latest.groupBy(*user)
+        placed.where(F.col(c.PART) <= earlier_parts)
+        .groupBy(*user, c.PART)
         .agg(steps)
         .select(
             *user,
+            c.PART,
             F.size("steps").cast("bigint").alias(c.LENGTH),
             *[_padded(F.col("steps")[name], max_len).alias(name) for name in SEQUENCE_LISTS],
         )

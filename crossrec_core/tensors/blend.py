@@ -1,11 +1,12 @@
 """What every source of evidence says about a user's candidates in, one score out; and how the weights are fitted.
 
-    score(u, c) = sum_j w_j(u) phi_j(u, c),    w(u) = W . features(u)
+    score(u, c) = sum_j w_j(u) phi_j(u, c),    w(u) = softplus(W . features(u))
 
 phi holds the log probability that each source gives to the candidate, which makes it a product of experts (Hinton
 2002), and the reciprocal rank by each popularity (Cormack et al. 2009), which lets what everyone buys this week lead
 whatever its share. Weights that depend on the user are the gate: how much history there is, whether it is of the
-domain, how much the counted transitions know.
+domain, how much the counted transitions know. They are positive: evidence can speak for a candidate or say little.
+Differences of popularities, which free signs allow, know which items one window bought and not which the next will.
 
 B or R users, M candidates of a pool, J features of a candidate, F = NUM_FEATURES of a user.
 """
@@ -14,18 +15,21 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from crossrec_core.tensors.user_batch import UserBatch
 
 NUM_FEATURES = 6
 MASKED = -1e9  # stands in for -inf, which would turn gradients into NaN
+# Sharpness of the softplus: a weight that nothing is known of is log(2) / 4, a sixth of a standard deviation of phi
+BETA = 4.0
 
 
 @dataclass(frozen=True)
 class Blend:
-    """Fitted weights, and the moments of what they were fitted on; all float64."""
+    """What the weights are made of, and the moments of what it was fitted on; all float64."""
 
-    weights_JF: Tensor
+    gate_JF: Tensor  # W
     mean_J: Tensor
     scale_J: Tensor
     mean_F: Tensor
@@ -61,17 +65,19 @@ def user_weights(blend: Blend, features_BF: Tensor) -> Tensor:
     A user beyond the range of those that taught is taken for one at its end. What is left out, the mean of phi, moves
     all of a user's candidates alike.
     """
-    x_BF = ((features_BF - blend.mean_F) / blend.scale_F).clamp(blend.low_F, blend.high_F)
-    return (x_BF @ blend.weights_JF.T / blend.scale_J).float()
+    return (softplus(_gate(blend, features_BF), BETA) / blend.scale_J).float()
+
+
+def signed_weights(blend: Blend, features_BF: Tensor) -> Tensor:
+    """``user_weights`` of a correction, w(u) = W . features(u), which may take away what the blend has given."""
+    return (_gate(blend, features_BF) / blend.scale_J).float()
 
 
 def fit_blend(phi_RMJ: Tensor, is_valid_RM: Tensor, is_truth_RM: Tensor, features_RF: Tensor, *, l2: float) -> Blend:
     """Fit W by the listwise cross-entropy of the truth within each user's pool (ListNet, Cao et al. 2007).
 
     Only users with a truth item in their pool teach; each counts alike. ``l2`` is the penalty l2/2 |W|^2 beside the
-    summed loss, a tenth of it for intercepts: with few users the weights are small and the same for all. It matters:
-    popularities of several half-lives tell items apart, and large weights of opposite signs would learn which items
-    this window bought. Deterministic.
+    summed loss, a tenth of it for intercepts: with few users every source has the same small weight. Deterministic.
 
     Args:
         phi_RMJ: float32, 0 where ``is_valid_RM`` is false (padding of a pool).
@@ -87,31 +93,34 @@ def fit_blend(phi_RMJ: Tensor, is_valid_RM: Tensor, is_truth_RM: Tensor, feature
     x_RF = all_x_RF[taught_R]
     absent_RM = ~is_valid_RM[taught_R]
     share_RM = is_truth_RM[taught_R] / is_truth_RM[taught_R].sum(dim=1, keepdim=True)
-    weights_JF = minimise(phi_RMJ, x_RF, absent_RM, share_RM, penalty(l2, len(mean_F)))
+    gate_JF = minimise(phi_RMJ, x_RF, absent_RM, share_RM, penalty(l2, len(mean_F)), is_positive=True)
     low_F, high_F = all_x_RF.amin(dim=0), all_x_RF.amax(dim=0)
-    return Blend(weights_JF, mean_J, scale_J, mean_F, scale_F, low_F, high_F)
+    return Blend(gate_JF, mean_J, scale_J, mean_F, scale_F, low_F, high_F)
 
 
 def minimise(
-    phi_RMJ: Tensor, x_RF: Tensor, absent_RM: Tensor, share_RM: Tensor, penalty_F: Tensor, base_RM: Tensor | None = None
-) -> Tensor:
-    """The weights, float64 [J, F], that minimise the penalised listwise cross-entropy, by L-BFGS from zero.
+    phi_RMJ: Tensor, x_RF: Tensor, absent_RM: Tensor, share_RM: Tensor, penalty_F: Tensor, *,
+    base_RM: Tensor | None = None, is_positive: bool,
+) -> Tensor:  # fmt: skip
+    """The W, float64 [J, F], that minimises the penalised listwise cross-entropy, by L-BFGS from zero.
 
-    Scores are the weighted phi, above ``base_RM`` where there is one; ``share_RM`` is what should have them.
+    Scores are the weighted phi, above ``base_RM`` where there is one; ``share_RM`` is what should have them. The
+    weights are W . x, with ``is_positive`` through the softplus.
     """
-    weights_JF = torch.zeros(phi_RMJ.shape[2], x_RF.shape[1], dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weights_JF], max_iter=100, line_search_fn="strong_wolfe")
+    gate_JF = torch.zeros(phi_RMJ.shape[2], x_RF.shape[1], dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([gate_JF], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        scores_RM = torch.einsum("rmj,rj->rm", phi_RMJ, x_RF @ weights_JF.T)
+        weights_RJ = x_RF @ gate_JF.T
+        scores_RM = torch.einsum("rmj,rj->rm", phi_RMJ, softplus(weights_RJ, BETA) if is_positive else weights_RJ)
         scores_RM = (scores_RM if base_RM is None else scores_RM + base_RM).masked_fill(absent_RM, MASKED)
-        value = (-(scores_RM.log_softmax(dim=1) * share_RM).sum() + (penalty_F * weights_JF**2).sum() / 2) / len(x_RF)
+        value = (-(scores_RM.log_softmax(dim=1) * share_RM).sum() + (penalty_F * gate_JF**2).sum() / 2) / len(x_RF)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return weights_JF.detach()
+    return gate_JF.detach()
 
 
 def penalty(l2: float, num_features: int) -> Tensor:
@@ -119,6 +128,11 @@ def penalty(l2: float, num_features: int) -> Tensor:
     penalty_F = torch.full((num_features,), l2, dtype=torch.float64)
     penalty_F[-1] = l2 / 10
     return penalty_F
+
+
+def _gate(blend: Blend, features_BF: Tensor) -> Tensor:
+    x_BF = ((features_BF - blend.mean_F) / blend.scale_F).clamp(blend.low_F, blend.high_F)
+    return x_BF @ blend.gate_JF.T
 
 
 def moments(values: Tensor) -> tuple[Tensor, Tensor]:

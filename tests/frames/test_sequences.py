@@ -8,9 +8,11 @@ from tests.frames.made_events import SECOND_US, make_events, rows_of
 pytestmark = pytest.mark.spark
 
 
-def sequences_of(spark, rows, *, order_only=(), max_len=4, num_files=1):
+def sequences_of(spark, rows, *, order_only=(), max_len=4, num_files=1, earlier_parts=0):
     known = to_known_events(make_events(spark, rows, num_files=num_files), ["validate"])
-    return to_sequences(known, order_only=order_only, max_len=max_len, session_gap_minutes=1.0)
+    return to_sequences(
+        known, order_only=order_only, max_len=max_len, session_gap_minutes=1.0, earlier_parts=earlier_parts
+    )
 
 
 def only_row(frame):
@@ -47,6 +49,27 @@ def test_an_order_only_domain_is_a_clock_of_its_own_without_gaps(spark):
     assert found["b"].item_nums == [2, 3, 0, 0]
     assert found["b"].gap_buckets == [1, 1, 0, 0]
     assert found["b"].session_starts == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("earlier_parts", "expected"),
+    [
+        (0, {0: [7, 8, 9, 10]}),
+        (1, {0: [7, 8, 9, 10], 1: [3, 4, 5, 6]}),
+        (5, {0: [7, 8, 9, 10], 1: [3, 4, 5, 6], 2: [1, 2, 0, 0]}),
+    ],
+)
+def test_earlier_parts_are_the_stretches_before_the_latest_events(spark, earlier_parts, expected):
+    rows = [(1, "a", k, k * 100, "train") for k in range(1, 11)]
+    found = {row.part: row for row in sequences_of(spark, rows, earlier_parts=earlier_parts).collect()}
+    assert {part: row.item_nums for part, row in found.items()} == expected
+    assert all(row.length == sum(num > 0 for num in row.item_nums) for row in found.values())
+    assert all(row.gap_buckets[0] == (7 if row.item_nums[0] > 1 else 1) for row in found.values())
+
+
+def test_a_user_whose_events_fill_one_part_has_no_other(spark):
+    rows = [(1, "a", k, k * 100, "train") for k in range(1, 5)]
+    assert only_row(sequences_of(spark, rows, earlier_parts=3)).part == 0
 
 
 def test_long_sequences_keep_the_latest_events_and_histories_keep_all(spark):

@@ -36,6 +36,7 @@ test_days = 20
 valid_days = 20
 [sequences]
 max_len = 5
+earlier_parts = 1
 """
 RARER = {
     "split": {"protocol": "leave_one_out"},
@@ -97,7 +98,7 @@ def prepared(spark, tmp_path_factory):
             write_interactions(spark, lake, run_id)
             settings = read_config(folder / "config.toml", overrides={"spark": {"shuffle_partitions": 2}, **overrides})
             prepare.run(settings, Night(run_id, date(2020, 1, 1), lake), spark)
-    assert {"sequences", "labelled_pairs", "feature_statistics"} <= set(written)
+    assert {"sequences", "earlier_sequences", "labelled_pairs", "feature_statistics"} <= set(written)
     return Prepared(spark, lake)
 
 
@@ -196,6 +197,15 @@ def test_items_out_of_the_core_train_nothing_and_are_masked_all_the_same(prepare
     assert out <= had
     assert not {(domain, item) for domain, _, item in out} & trained
     assert trained == {(domain, item) for purpose, domain, item, num in candidates if purpose == "validate" and num}
+
+
+def test_earlier_sequences_hold_what_the_sequences_left_out(prepared):
+    names = (c.PURPOSE, c.USER_NUM, c.EVENT_ORDERS, c.LENGTH)
+    latest = {row[:2]: row[2:] for row in prepared.rows(t.SEQUENCES, "one", *names)}
+    earlier = {row[:2]: row[2:] for row in prepared.rows(t.EARLIER_SEQUENCES, "one", *names)}
+    assert earlier.keys() == {user for user, (_, length) in latest.items() if length == 5}
+    assert all(max(orders) < min(latest[user][0]) for user, (orders, _) in earlier.items())
+    assert {part for (part,) in prepared.rows(t.EARLIER_SEQUENCES, "one", c.PART)} == {1}
 
 
 def test_components_join_the_numerics(prepared):

@@ -19,7 +19,9 @@ from crossrec_core.tensors.candidates import load_candidates
 from crossrec_core.tensors.checkpoint import load_checkpoint
 from crossrec_core.tensors.folders import read_tensors
 from jobs import embed_text, finetune, pretrain
+from jobs.ground import read_ground
 from jobs.steps import Night
+from jobs.training import count_rows, read_training_batches
 
 pytestmark = pytest.mark.spark
 
@@ -125,6 +127,19 @@ def trained(spark, tmp_path_factory):
         "finetune": finetune.run(settings, night, spark),
     }  # fmt: skip
     return settings, night, counts
+
+
+def test_training_reads_earlier_stretches_beside_the_sequences(spark, trained):
+    settings, night, _ = trained
+    before = read_ground(settings, night, spark, c.SERVE)
+    rows = [{**sequence_row(user, c.SERVE), c.PART: 1} for user in (1, 2, 3)]
+    write_rows(night.lake, t.EARLIER_SEQUENCES, rows, append=True)
+    after = read_ground(settings, night, spark, c.SERVE)
+    assert after.files == before.files
+    counts = [count_rows(settings, each, settings.train.pretrain, lambda columns: columns) for each in (before, after)]
+    assert counts == [NUM_USERS, NUM_USERS + 3]
+    batches = read_training_batches(settings, after, settings.train.pretrain, lambda columns: columns, 1)
+    assert sum(len(batch.items_BL) for batch in batches) == NUM_USERS + 3
 
 
 def load(night, purpose, model, domain):

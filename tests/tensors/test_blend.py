@@ -23,10 +23,18 @@ def made_pools(weights_J, *, num_users=400, num_places=30, seed=3):
 
 
 def test_the_weights_that_made_the_choices_are_found():
-    phi_RMJ, is_valid_RM, is_truth_RM, features_RF = made_pools([2.0, 0.0, -1.0])
+    phi_RMJ, is_valid_RM, is_truth_RM, features_RF = made_pools([2.0, 0.0, 1.0])
     blend = fit_blend(phi_RMJ, is_valid_RM, is_truth_RM, features_RF, l2=10.0)
     weights_J = user_weights(blend, features_RF).mean(dim=0)
-    assert weights_J.tolist() == pytest.approx([2.0, 0.0, -1.0], abs=0.25)
+    assert weights_J.tolist() == pytest.approx([2.0, 0.0, 1.0], abs=0.25)
+
+
+def test_evidence_that_spoke_against_what_was_chosen_gets_next_to_no_weight():
+    phi_RMJ, is_valid_RM, is_truth_RM, features_RF = made_pools([1.0, -1.0])
+    weights_RJ = user_weights(fit_blend(phi_RMJ, is_valid_RM, is_truth_RM, features_RF, l2=1.0), features_RF)
+    assert bool((weights_RJ > 0).all())
+    assert weights_RJ[:, 1].mean() < 0.02
+    assert weights_RJ[:, 0].mean() > 0.6
 
 
 def test_weights_follow_the_user_when_the_choices_do():
@@ -39,7 +47,8 @@ def test_weights_follow_the_user_when_the_choices_do():
     assert gained_R[trusts_first_R].mean() > 0.5
     assert gained_R[~trusts_first_R].mean() < -0.5
     alike = fit_blend(phi_RMJ, is_valid_RM, is_truth_RM, features_RF, l2=1e6)
-    assert user_weights(alike, features_RF).abs().max() < 0.05
+    scaled_RJ = user_weights(alike, features_RF) * alike.scale_J
+    assert torch.allclose(scaled_RJ, torch.tensor(log(2) / 4, dtype=scaled_RJ.dtype), atol=0.01)
 
 
 def test_a_user_beyond_those_that_taught_is_taken_for_the_last_of_them():
@@ -58,12 +67,12 @@ def test_padding_of_a_pool_and_users_without_a_hit_teach_nothing():
         torch.cat((is_truth_RM, torch.zeros(50, 3, dtype=torch.bool)), dim=1),
         features_RF, l2=1.0,
     )  # fmt: skip
-    assert torch.allclose(plain.weights_JF, padded.weights_JF, atol=1e-4)
+    assert torch.allclose(plain.gate_JF, padded.gate_JF, atol=1e-4)
     with_idle = fit_blend(
         torch.cat((phi_RMJ, phi_RMJ)), torch.cat((is_valid_RM, is_valid_RM)),
         torch.cat((is_truth_RM, torch.zeros_like(is_truth_RM))), torch.cat((features_RF, features_RF)), l2=1.0,
     )  # fmt: skip
-    assert torch.allclose(plain.weights_JF, with_idle.weights_JF, atol=1e-4)
+    assert torch.allclose(plain.gate_JF, with_idle.gate_JF, atol=1e-4)
 
 
 def test_user_features_tell_own_events_from_others():

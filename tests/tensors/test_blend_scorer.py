@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from crossrec_core.errors import CheckpointError
-from crossrec_core.tensors.blend import NUM_FEATURES, Blend
+from crossrec_core.tensors.blend import BETA, NUM_FEATURES, Blend
 from crossrec_core.tensors.blend_scorer import blend_scorer, draw_pool, load_blend, save_blend
 from crossrec_core.tensors.block_scores import candidates_of
 from crossrec_core.tensors.candidates import load_candidates
@@ -22,10 +22,10 @@ USERS = batch_of(HISTORIES, max_len=4, seen=SEEN)
 
 def blend_of(weights_J):
     """A blend with the same weights for every user."""
-    weights_JF = torch.zeros(len(weights_J), NUM_FEATURES, dtype=torch.float64)
-    weights_JF[:, -1] = torch.tensor(weights_J)
+    gate_JF = torch.zeros(len(weights_J), NUM_FEATURES, dtype=torch.float64)
+    gate_JF[:, -1] = (BETA * torch.tensor(weights_J, dtype=torch.float64)).expm1().log() / BETA  # softplus undone
     ones_J, ones_F = torch.ones(len(weights_J)).double(), torch.ones(NUM_FEATURES).double()
-    return Blend(weights_JF, 0 * ones_J, ones_J, 0 * ones_F, ones_F, -9 * ones_F, 9 * ones_F)
+    return Blend(gate_JF, 0 * ones_J, ones_J, 0 * ones_F, ones_F, -9 * ones_F, 9 * ones_F)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_blend_is_loaded_with_its_sources_and_refused_without(tmp_path):
     folder.mkdir(parents=True)
     blend = blend_of([1.0, 0.5, 0.0])
     save_blend(folder, blend)
-    assert torch.equal(load_blend(folder).weights_JF, blend.weights_JF)
+    assert torch.equal(load_blend(folder).gate_JF, blend.gate_JF)
     about = {"kind": "blend", "model": "crossrec", "domain": "films", "domain_num": 1, "id_fingerprint": FINGERPRINT,
              "settings": {"sources": ["markov"]}}  # fmt: skip
     (folder / "model.json").write_text(json.dumps(about))

@@ -198,7 +198,7 @@ def test_the_largest_shift_is_taken_that_costs_no_more_than_allowed():
         base_RM, torch.zeros(num_users, num_places, 1), is_cold_RM, torch.ones_like(is_cold_RM), is_truth_RM,
         torch.ones(num_users, 6, dtype=torch.float64),
     )  # fmt: skip
-    nothing = replace(fit_correction(pools, l2=1.0), weights_JF=torch.zeros(2, 6, dtype=torch.float64))
+    nothing = replace(fit_correction(pools, l2=1.0), gate_JF=torch.zeros(2, 6, dtype=torch.float64))
     assert choose_shift(pools, nothing, cost=0.0) == 2.75
     assert choose_shift(pools, nothing, cost=0.95) == 6.0
     pools = replace(pools, is_truth_RM=pools.is_cold_RM)
