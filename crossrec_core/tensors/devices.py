@@ -25,9 +25,14 @@ def autocast(device: torch.device, *, bf16: bool) -> AbstractContextManager[obje
 def as_multiplied(values: Tensor) -> Tensor:
     """In autocast's type where that is on, at least float32 elsewhere: cast once what several products read."""
     device = values.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):  # meta has none
         return values.to(torch.get_autocast_dtype(device))
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def no_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """For what bfloat16 has no kernel for."""
+    return torch.autocast(device.type, enabled=False) if torch.amp.is_autocast_available(device.type) else nullcontext()
 
 
 def _has_fast_bf16(device: torch.device) -> bool:

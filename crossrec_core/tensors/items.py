@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from crossrec_core.tensors.devices import as_multiplied
+from crossrec_core.tensors.devices import as_multiplied, no_autocast
 
 INIT_STD = 0.02
 # Said once by each process that makes a CSR matrix; what is used of it, matrix times matrix, is old and tested here
@@ -88,7 +88,7 @@ class ItemTable(nn.Module):
             starts, attributes_PA[is_set_PA].long(), weights, (len(attributes_PA), len(self.attributes.weight)),
             check_invariants=False,
         )  # fmt: skip
-        with torch.autocast(bags.device.type, enabled=False):  # bfloat16 has no sparse product on CPUs
+        with no_autocast(bags.device):  # CPUs have no sparse product of bfloat16
             summed: Tensor = bags @ self.attributes.weight
         return summed.view(*nums.shape, -1)
 
