@@ -82,7 +82,8 @@ def score_pairs(users: "pd.DataFrame", models: Sequence[LoadedModel]) -> "pd.Dat
     Returns:
         The columns of ``PAIR_KINDS``.
     """
-    batch = to_user_batch(users, [])
+    # Seen items too: what a source says is a share of what is said of all that the user may get
+    batch = to_user_batch(users, sorted({model.candidates.domain_num for model in models}))
     parts: list[Columns] = []
     for model in models:
         domain_num = model.candidates.domain_num
