@@ -276,6 +276,11 @@ class BlendSettings:
     half_lives_days: list[float] = setting("Half-lives of the popularities blended in (events for order-only logs).")
     pool: int = setting("Best candidates of each source that the blend is fitted on.", low=10)
     l2: float = setting("Penalty on the weights: what keeps them small, and alike for all users.", low=0)
+    signs: str = setting(
+        "positive: weights that cannot be negative; free; auto: positive where split.protocol is time: the window that "
+        "teaches is not the one that follows.",
+        choices=("auto", "free", "positive"),
+    )  # fmt: skip
     min_users: int = setting("Validation users with a hit in the pool that a blend needs.", low=1)
     stacked_baselines: list[str] = setting(
         "Baselines stacked by logistic regression, a control for the click probability that makes no lists; [] is off."

@@ -122,14 +122,19 @@ def _fit(settings: Settings, ground: Ground, name: str, domain: str, models: Seq
     pooled = pool_held_out(hide_cold(sources, candidates), held_out, candidates, size=rules.pool)
     if int(pooled.is_truth_RM.any(dim=1).sum()) < rules.min_users:
         return None
-    blend = fit_pooled(pooled, torch.ones(len(held_out.truth_RT), dtype=torch.bool), l2=rules.l2)
+    # Popularity drifts from window to window; a last event but one is like the last
+    is_positive = rules.signs == "positive" or (rules.signs == "auto" and settings.split.protocol == "time")
+    everyone_R = torch.ones(len(held_out.truth_RT), dtype=torch.bool)
+    blend = fit_pooled(pooled, everyone_R, l2=rules.l2, is_positive=is_positive)
     cold = None
     if bool(candidates.is_cold_V.any()):
         cold = fit_cold(
             sources, blend, held_out, candidates, size=rules.pool, share=rules.cold_share, cost=rules.cold_cost,
             l2=rules.l2, min_users=rules.min_users,
         )  # fmt: skip
-    ndcg = cross_fitted_ndcg(pooled, sources, held_out, candidates, l2=rules.l2, cold=cold)
+    ndcg = cross_fitted_ndcg(
+        pooled, sources, held_out, candidates, l2=rules.l2, is_positive=is_positive, cold=cold
+    )  # fmt: skip
     pairs = read_labelled_pairs(ground, domain)
     kept_P = is_candidate(pairs.item_nums_P, candidates.items_V)
     by_row_P = pairs.rows_P[kept_P].argsort(stable=True)

@@ -1,12 +1,12 @@
 """What every source of evidence says about a user's candidates in, one score out; and how the weights are fitted.
 
-    score(u, c) = sum_j w_j(u) phi_j(u, c),    w(u) = softplus(W . features(u))
+    score(u, c) = sum_j w_j(u) phi_j(u, c),    w(u) = W . features(u), or the softplus of it
 
 phi holds the log probability that each source gives to the candidate, which makes it a product of experts (Hinton
 2002), and the reciprocal rank by each popularity (Cormack et al. 2009), which lets what everyone buys this week lead
 whatever its share. Weights that depend on the user are the gate: how much history there is, whether it is of the
-domain, how much the counted transitions know. They are positive: evidence can speak for a candidate or say little.
-Differences of popularities, which free signs allow, know which items one window bought and not which the next will.
+domain, how much the counted transitions know. The softplus keeps them positive: differences of popularities, which
+free signs allow, know which items one window of time bought and not which the next will.
 
 B or R users, M candidates of a pool, J features of a candidate, F = NUM_FEATURES of a user.
 """
@@ -27,7 +27,7 @@ BETA = 4.0
 
 @dataclass(frozen=True)
 class Blend:
-    """What the weights are made of, and the moments of what it was fitted on; all float64."""
+    """What the weights are made of, and the moments of what it was fitted on; all float64 but the bool."""
 
     gate_JF: Tensor  # W
     mean_J: Tensor
@@ -36,6 +36,7 @@ class Blend:
     scale_F: Tensor
     low_F: Tensor  # the range of the standardised features: beyond it nothing was learnt
     high_F: Tensor
+    is_positive: Tensor  # bool []
 
 
 def user_features(users: UserBatch, mass_B: Tensor, *, domain_num: int) -> Tensor:
@@ -65,19 +66,20 @@ def user_weights(blend: Blend, features_BF: Tensor) -> Tensor:
     A user beyond the range of those that taught is taken for one at its end. What is left out, the mean of phi, moves
     all of a user's candidates alike.
     """
-    return (softplus(_gate(blend, features_BF), BETA) / blend.scale_J).float()
+    x_BF = ((features_BF - blend.mean_F) / blend.scale_F).clamp(blend.low_F, blend.high_F)
+    weights_BJ = x_BF @ blend.gate_JF.T
+    return ((softplus(weights_BJ, BETA) if blend.is_positive else weights_BJ) / blend.scale_J).float()
 
 
-def signed_weights(blend: Blend, features_BF: Tensor) -> Tensor:
-    """``user_weights`` of a correction, w(u) = W . features(u), which may take away what the blend has given."""
-    return (_gate(blend, features_BF) / blend.scale_J).float()
-
-
-def fit_blend(phi_RMJ: Tensor, is_valid_RM: Tensor, is_truth_RM: Tensor, features_RF: Tensor, *, l2: float) -> Blend:
+def fit_blend(
+    phi_RMJ: Tensor, is_valid_RM: Tensor, is_truth_RM: Tensor, features_RF: Tensor, *, l2: float, is_positive: bool
+) -> Blend:
     """Fit W by the listwise cross-entropy of the truth within each user's pool (ListNet, Cao et al. 2007).
 
     Only users with a truth item in their pool teach; each counts alike. ``l2`` is the penalty l2/2 |W|^2 beside the
-    summed loss, a tenth of it for intercepts: with few users every source has the same small weight. Deterministic.
+    summed loss, a tenth of it for intercepts: with few users the weights are small and the same for all. With free
+    signs that matters more: popularities tell items apart, and large weights of opposite signs would learn which items
+    this window bought. Deterministic.
 
     Args:
         phi_RMJ: float32, 0 where ``is_valid_RM`` is false (padding of a pool).
@@ -93,9 +95,9 @@ def fit_blend(phi_RMJ: Tensor, is_valid_RM: Tensor, is_truth_RM: Tensor, feature
     x_RF = all_x_RF[taught_R]
     absent_RM = ~is_valid_RM[taught_R]
     share_RM = is_truth_RM[taught_R] / is_truth_RM[taught_R].sum(dim=1, keepdim=True)
-    gate_JF = minimise(phi_RMJ, x_RF, absent_RM, share_RM, penalty(l2, len(mean_F)), is_positive=True)
+    gate_JF = minimise(phi_RMJ, x_RF, absent_RM, share_RM, penalty(l2, len(mean_F)), is_positive=is_positive)
     low_F, high_F = all_x_RF.amin(dim=0), all_x_RF.amax(dim=0)
-    return Blend(gate_JF, mean_J, scale_J, mean_F, scale_F, low_F, high_F)
+    return Blend(gate_JF, mean_J, scale_J, mean_F, scale_F, low_F, high_F, torch.tensor(is_positive))
 
 
 def minimise(
@@ -128,11 +130,6 @@ def penalty(l2: float, num_features: int) -> Tensor:
     penalty_F = torch.full((num_features,), l2, dtype=torch.float64)
     penalty_F[-1] = l2 / 10
     return penalty_F
-
-
-def _gate(blend: Blend, features_BF: Tensor) -> Tensor:
-    x_BF = ((features_BF - blend.mean_F) / blend.scale_F).clamp(blend.low_F, blend.high_F)
-    return x_BF @ blend.gate_JF.T
 
 
 def moments(values: Tensor) -> tuple[Tensor, Tensor]:

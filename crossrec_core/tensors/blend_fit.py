@@ -56,17 +56,17 @@ def pool_held_out(
     return Pooled(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
-def fit_pooled(pooled: Pooled, rows_R: Tensor, *, l2: float) -> Blend:
+def fit_pooled(pooled: Pooled, rows_R: Tensor, *, l2: float, is_positive: bool) -> Blend:
     """Fit a blend on some of the held-out users (bool)."""
     return fit_blend(
         pooled.phi_RMJ[rows_R], pooled.is_valid_RM[rows_R], pooled.is_truth_RM[rows_R], pooled.features_RF[rows_R],
-        l2=l2,
+        l2=l2, is_positive=is_positive,
     )  # fmt: skip
 
 
 def cross_fitted_ndcg(
     pooled: Pooled, sources: Sequence[Source], held_out: HeldOut, candidates: DomainCandidates, *, l2: float,
-    cold: ColdBlend | None = None,
+    is_positive: bool, cold: ColdBlend | None = None,
 ) -> float:  # fmt: skip
     """Mean NDCG@10 of each half of the users (by hash) under the blend fitted on the other half.
 
@@ -77,7 +77,8 @@ def cross_fitted_ndcg(
     for judged_R in (second_R, ~second_R):
         if not bool(judged_R.any()) or not bool(pooled.is_truth_RM[~judged_R].any()):
             continue
-        scorer = blend_scorer(sources, fit_pooled(pooled, ~judged_R, l2=l2), None, candidates, cold)
+        blend = fit_pooled(pooled, ~judged_R, l2=l2, is_positive=is_positive)
+        scorer = blend_scorer(sources, blend, None, candidates, cold)
         own = take_held_out(held_out, judged_R)
         total += mean_list_ndcg(scorer, own, candidates) * len(own.truth_RT)
     return total / max(len(held_out.truth_RT), 1)

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from crossrec_core.tensors.blend import Blend, signed_weights, user_weights
+from crossrec_core.tensors.blend import Blend, user_weights
 from crossrec_core.tensors.folders import read_tensors
 
 COLD_FILE = "cold.safetensors"
@@ -54,7 +54,7 @@ def uncorrected_weights(blend: Blend, columns_T: Tensor, features_BF: Tensor) ->
 def cold_weights(cold: ColdBlend, blend: Blend, features_BF: Tensor) -> ColdWeights:
     """The slopes and offsets of users, beside whose touched candidates' weights ``blend`` stands."""
     base = uncorrected_weights(blend, cold.columns_T, features_BF)
-    own_BT1 = signed_weights(cold.correction, features_BF)
+    own_BT1 = user_weights(cold.correction, features_BF)
     own_BT, intercept_B = own_BT1[:, :-1], own_BT1[:, -1]
     moved_B = intercept_B + cold.shift - (own_BT.double() * cold.correction.mean_J[:-1]).sum(dim=1)
     return ColdWeights(cold.columns_T, base.slope_BT + own_BT, base.offset_B + moved_B.float())

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from crossrec_core.tensors.blend import Blend, minimise, moments, penalty, signed_weights, user_weights
+from crossrec_core.tensors.blend import Blend, minimise, moments, penalty, user_weights
 from crossrec_core.tensors.blend_fit import Pooled, pool_held_out
 from crossrec_core.tensors.block_scores import BlockScores, DomainCandidates
 from crossrec_core.tensors.cold_blend import ColdBlend, cold_pair_scores, uncorrected_weights
@@ -125,7 +125,8 @@ def fit_correction(pools: ColdPools, *, l2: float) -> Blend:
         phi_RMJ, all_x_RF[taught_R], ~pools.is_valid_RM[taught_R], truth_RM / truth_RM.sum(dim=1, keepdim=True),
         penalty(l2, len(mean_F)), base_RM=pools.base_RM[taught_R], is_positive=False,
     )  # fmt: skip
-    return Blend(gate_JF, mean_J, scale_J, mean_F, scale_F, all_x_RF.amin(dim=0), all_x_RF.amax(dim=0))
+    low_F, high_F = all_x_RF.amin(dim=0), all_x_RF.amax(dim=0)
+    return Blend(gate_JF, mean_J, scale_J, mean_F, scale_F, low_F, high_F, torch.tensor(False))
 
 
 def choose_shift(pools: ColdPools, correction: Blend, *, cost: float) -> Tensor:
@@ -134,7 +135,7 @@ def choose_shift(pools: ColdPools, correction: Blend, *, cost: float) -> Tensor:
     What counts is the hits in the first ten places, and their discounted gain, those on cold candidates included; the
     best may be to list none. So no more than ``cost`` is lost to them, and what they bring is not spent again.
     """
-    own_RJ = signed_weights(correction, pools.features_RF).double()
+    own_RJ = user_weights(correction, pools.features_RF).double()
     own_RM = torch.einsum("rmt,rt->rm", pools.phi_RMT.double() - correction.mean_J[:-1], own_RJ[:, :-1])
     scores_RM = pools.base_RM + (own_RM + own_RJ[:, -1:]) * pools.is_cold_RM
 

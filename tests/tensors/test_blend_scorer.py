@@ -25,7 +25,7 @@ def blend_of(weights_J):
     gate_JF = torch.zeros(len(weights_J), NUM_FEATURES, dtype=torch.float64)
     gate_JF[:, -1] = (BETA * torch.tensor(weights_J, dtype=torch.float64)).expm1().log() / BETA  # softplus undone
     ones_J, ones_F = torch.ones(len(weights_J)).double(), torch.ones(NUM_FEATURES).double()
-    return Blend(gate_JF, 0 * ones_J, ones_J, 0 * ones_F, ones_F, -9 * ones_F, 9 * ones_F)
+    return Blend(gate_JF, 0 * ones_J, ones_J, 0 * ones_F, ones_F, -9 * ones_F, 9 * ones_F, torch.tensor(True))
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def make_world(*, has_texts=True):
 
 def fit_both(candidates, sources, held_out, **options):
     pooled = pool_held_out(hide_cold(sources, candidates), held_out, candidates, size=FIT["size"])
-    blend = fit_pooled(pooled, torch.ones(NUM_USERS, dtype=torch.bool), l2=FIT["l2"])
+    blend = fit_pooled(pooled, torch.ones(NUM_USERS, dtype=torch.bool), l2=FIT["l2"], is_positive=True)
     return blend, fit_cold(sources, blend, held_out, candidates, **{**FIT, "cost": 0.01, **options}), pooled
 
 
