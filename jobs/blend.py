@@ -95,6 +95,13 @@ def read_blended(night: Night, name: str, domain: str) -> Blended | None:
         )
 
 
+def keeps_positive(settings: Settings) -> bool:
+    """Whether weights may not be negative. Popularity drifts between windows; a last event but one is like the last."""
+    if settings.blend.signs == "auto":
+        return settings.split.protocol == "time"
+    return settings.blend.signs == "positive"
+
+
 def _blend_domains(settings: Settings, ground: Ground, name: str, models: Sequence[str]) -> list[dict[str, Any]]:
     """Fit one blend for every target domain, or take what was fitted at validate; its rows of the models table."""
     rows = []
@@ -122,8 +129,7 @@ def _fit(settings: Settings, ground: Ground, name: str, domain: str, models: Seq
     pooled = pool_held_out(hide_cold(sources, candidates), held_out, candidates, size=rules.pool)
     if int(pooled.is_truth_RM.any(dim=1).sum()) < rules.min_users:
         return None
-    # Popularity drifts from window to window; a last event but one is like the last
-    is_positive = rules.signs == "positive" or (rules.signs == "auto" and settings.split.protocol == "time")
+    is_positive = keeps_positive(settings)
     everyone_R = torch.ones(len(held_out.truth_RT), dtype=torch.bool)
     blend = fit_pooled(pooled, everyone_R, l2=rules.l2, is_positive=is_positive)
     cold = None

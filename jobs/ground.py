@@ -108,19 +108,9 @@ def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: 
     sizes = read_catalogue_sizes(night, candidates.domains, is_listed=is_listed)
     num_negatives = {domain: settings.sampled_negatives(domain) for domain in settings.targets}
     return Ground(
-        night,
-        purpose,
-        files,
-        candidates,
-        config,
-        text_vectors_IK,
-        attributes,
-        held_out,
-        device,
-        sizes,
-        num_negatives,
+        night, purpose, files, candidates, config, text_vectors_IK, attributes, held_out, device, sizes, num_negatives,
         earlier_files,
-    )
+    )  # fmt: skip
 
 
 def read_catalogue_sizes(night: Night, domains: Mapping[str, int], *, is_listed: bool) -> dict[int, int]:

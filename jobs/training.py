@@ -133,8 +133,7 @@ def count_rows(settings: Settings, ground: Ground, stage: FitSettings, pick_rows
     """Rows that ``pick_rows`` leaves of an epoch: one pass without training, for the learning rate's schedule."""
     chunks = read_batches(
         ground.files + ground.earlier_files, columns=SEQUENCE_COLUMNS, batch_size=stage.batch_size * CHUNK_BATCHES,
-        seed=0, epoch=0,
-        shuffle=False, reader_threads=settings.train.reader_threads,
+        seed=0, epoch=0, shuffle=False, reader_threads=settings.train.reader_threads,
     )  # fmt: skip
     return sum(len(pick_rows(chunk)["item_nums"]) for chunk in chunks)
 

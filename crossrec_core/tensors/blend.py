@@ -11,12 +11,15 @@ free signs allow, know which items one window of time bought and not which the n
 B or R users, M candidates of a pool, J features of a candidate, F = NUM_FEATURES of a user.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from crossrec_core.errors import CheckpointError
 from crossrec_core.tensors.user_batch import UserBatch
 
 NUM_FEATURES = 6
@@ -37,6 +40,17 @@ class Blend:
     low_F: Tensor  # the range of the standardised features: beyond it nothing was learnt
     high_F: Tensor
     is_positive: Tensor  # bool []
+
+
+def as_blend(tensors: Mapping[str, Tensor], path: Path) -> Blend:
+    """The blend that was stored as these tensors at ``path``. Raises CheckpointError for those of another release."""
+    names = {field.name for field in fields(Blend)}
+    if tensors.keys() != names:
+        raise CheckpointError(
+            f"{path}: holds {', '.join(sorted(tensors))}; expected {', '.join(sorted(names))}; it is of another "
+            "release: run jobs/blend.py again"
+        )
+    return Blend(**tensors)
 
 
 def user_features(users: UserBatch, mass_B: Tensor, *, domain_num: int) -> Tensor:

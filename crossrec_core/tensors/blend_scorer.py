@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from crossrec_core.tensors.blend import Blend, user_weights
+from crossrec_core.tensors.blend import Blend, as_blend, user_weights
 from crossrec_core.tensors.block_scores import FILL_TOP, BlockScorer, BlockScores, DomainCandidates, pad_rows, with_fill
 from crossrec_core.tensors.cold_blend import ColdBlend, ColdWeights, cold_pair_scores, cold_scores, cold_weights
 from crossrec_core.tensors.folders import read_tensors
@@ -149,8 +149,8 @@ def save_blend(folder: Path, blend: Blend) -> None:
 
 
 def load_blend(folder: Path) -> Blend:
-    """Read what ``save_blend`` wrote. Raises CheckpointError when it is missing or broken."""
-    return Blend(**read_tensors(folder / BLEND_FILE))
+    """Read what ``save_blend`` wrote. Raises CheckpointError when it is missing, broken or of another release."""
+    return as_blend(read_tensors(folder / BLEND_FILE), folder / BLEND_FILE)
 
 
 def _same_for_all(trend_V: Tensor, num_users: int) -> ScoreBlock:

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from crossrec_core.tensors.blend import Blend, user_weights
+from crossrec_core.tensors.blend import Blend, as_blend, user_weights
 from crossrec_core.tensors.folders import read_tensors
 
 COLD_FILE = "cold.safetensors"
@@ -91,4 +91,4 @@ def load_cold(folder: Path) -> ColdBlend | None:
         return None
     tensors = dict(read_tensors(folder / COLD_FILE))
     columns_T, shift = tensors.pop("columns_T"), tensors.pop("shift")
-    return ColdBlend(columns_T, Blend(**tensors), shift)
+    return ColdBlend(columns_T, as_blend(tensors, folder / COLD_FILE), shift)

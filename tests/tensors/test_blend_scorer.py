@@ -2,17 +2,22 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from crossrec_core import columns as c
 from crossrec_core.errors import CheckpointError
 from crossrec_core.tensors.blend import BETA, NUM_FEATURES, Blend
 from crossrec_core.tensors.blend_scorer import blend_scorer, draw_pool, load_blend, save_blend
 from crossrec_core.tensors.block_scores import candidates_of
 from crossrec_core.tensors.candidates import load_candidates
-from crossrec_core.tensors.scorer import LoadModels, ModelFolder, load_models, load_source
+from crossrec_core.tensors.ranker import Ranker, save_ranker
+from crossrec_core.tensors.scorer import LoadModels, LoadPairScorer, LoadScorer, ModelFolder, load_models, load_source
 from crossrec_core.tensors.sources import gather_evidence, trend_phi
 from tests.scoring_world import FINGERPRINT, ITEMS, write_world
+from tests.tensors.test_scorer import user_rows
 from tests.user_batches import batch_of
 
 HISTORIES = [[(2, 1), (1, 1)], [(9, 2)], [], [(1, 1)]]
@@ -79,17 +84,53 @@ def test_the_pool_holds_the_best_of_each_source_once_and_nothing_seen(world):
         assert set(found) <= set(ITEMS[1])
 
 
-def test_a_blend_is_loaded_with_its_sources_and_refused_without(tmp_path):
-    load = write_world(tmp_path)
-    folder = tmp_path / "crossrec/1"
-    folder.mkdir(parents=True)
-    blend = blend_of([1.0, 0.5, 0.0])
-    save_blend(folder, blend)
-    assert torch.equal(load_blend(folder).gate_JF, blend.gate_JF)
+def test_a_blend_of_another_release_is_refused_in_one_line(tmp_path):
+    tensors = vars(blend_of([1.0]))
+    older = {("weights_JF" if name == "gate_JF" else name): values for name, values in tensors.items()}
+    save_file(older, tmp_path / "blend.safetensors")
+    with pytest.raises(
+        CheckpointError, match=r"blend.safetensors: holds .*weights_JF; expected .*run jobs/blend.py again"
+    ):
+        load_blend(tmp_path)
+
+
+def stored(folder, blend, ranker=None):
+    """A blend of markov in the world; what a worker loads, and the blend's folder."""
+    load, own = write_world(folder), folder / "crossrec/1"
+    own.mkdir(parents=True)
+    save_blend(own, blend)
+    if ranker is not None:
+        save_ranker(own, ranker)
     about = {"kind": "blend", "model": "crossrec", "domain": "films", "domain_num": 1, "id_fingerprint": FINGERPRINT,
              "settings": {"sources": ["markov"]}}  # fmt: skip
-    (folder / "model.json").write_text(json.dumps(about))
-    models = LoadModels(load.candidates_folder, (ModelFolder(0, str(folder)),), threads=1, workers_per_host=1)
+    (own / "model.json").write_text(json.dumps(about))
+    return LoadModels(load.candidates_folder, (ModelFolder(0, str(own)),), threads=1, workers_per_host=1), own
+
+
+def test_a_pair_has_the_probability_of_its_place_in_a_list(tmp_path):
+    """With seen items: what a source says is a share of what it says of all that the user may get."""
+    num_features = 1 + 3 + NUM_FEATURES
+    zeros_F = torch.zeros(num_features, dtype=torch.float64)
+    ranker = Ranker(torch.linspace(-1, 1, num_features).double(), zeros_F, zeros_F + 1, 1.0, 0.0, 100)
+    load, _ = stored(tmp_path, blend_of([1.0, 0.5, 0.2]), ranker)
+    listed = LoadScorer(load, n=5, block_items=5)()(user_rows())
+    assert listed[c.PROBABILITY].notna().all()
+    items = {user: rows[c.ITEM_NUM].tolist() for user, rows in listed.groupby(c.USER_ID)}
+    asked = [items.get(user, []) for user in user_rows()[c.USER_ID]]
+    labels = [[1] * len(nums) for nums in asked]
+    pairs = LoadPairScorer(load)()(user_rows().assign(pair_item_nums_1=asked, pair_labels_1=labels))
+    key = [c.USER_ID, c.ITEM_NUM]
+    found = pairs.set_index(key)[c.PROBABILITY].sort_index()
+    expected = listed.set_index(key)[c.PROBABILITY].sort_index()
+    pd.testing.assert_series_equal(found, expected, rtol=1e-9)
+
+
+def test_a_blend_is_loaded_with_its_sources_and_refused_without(tmp_path):
+    blend = blend_of([1.0, 0.5, 0.0])
+    models, folder = stored(tmp_path, blend)
+    loaded = load_blend(folder)
+    assert torch.equal(loaded.gate_JF, blend.gate_JF)
+    assert bool(loaded.is_positive)
     (loaded,) = load_models(models)
     source = load_source(str(folder), "markov", loaded.candidates, FINGERPRINT)
     expected = blend_scorer([source], blend, None, loaded.candidates)(USERS).block(0, 12)

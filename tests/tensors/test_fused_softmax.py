@@ -46,9 +46,9 @@ def test_half_precision_inputs_give_a_float32_loss_and_half_gradients():
 
 
 def test_autocast_keeps_sums_in_float32_and_moves_loss_and_gradients_by_its_rounding_only(monkeypatch):
-    monkeypatch.setattr(fused_softmax, "MIN_ROWS", 8)  # several blocks add up
+    monkeypatch.setattr(fused_softmax, "MIN_ROWS", 8)  # five hundred blocks add up
     monkeypatch.setattr(fused_softmax, "BLOCK_LOGITS", 1)
-    queries_PD, vectors_VD, places_P = random_case(num_positions=400, dtype=torch.float32)
+    queries_PD, vectors_VD, places_P = random_case(num_positions=4_000, dtype=torch.float32)
     expected = linear_cross_entropy(queries_PD, vectors_VD, places_P)
     wanted = torch.autograd.grad(expected, (queries_PD, vectors_VD))
     with torch.autocast("cpu", dtype=torch.bfloat16):
