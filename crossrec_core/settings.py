@@ -213,7 +213,12 @@ class ModelSettings:
 class FitSettings:
     max_epochs: int = setting("Epochs at most; 0 skips the stage.", low=0)
     patience: int = setting("Epochs without a better validation NDCG@10 before it stops.", low=1)
-    batch_size: int = setting("Sequences per optimiser step.", low=1)
+    batch_size: int = setting("Sequences per optimiser step, at most.", low=1)
+    min_steps: int = setting(
+        "Where an epoch has fewer steps, its batches are halved until it has as many, but not below 32 sequences; 0 "
+        "takes batch_size as it is.",
+        low=0,
+    )
     learning_rate: float = setting("Peak learning rate of AdamW.", low=0)
     weight_decay: float = setting("Weight decay of AdamW.", low=0)
     warmup_share: float = setting("Share of the steps that warm up; the schedule follows.", low=0, high=1)

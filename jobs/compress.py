@@ -41,7 +41,7 @@ from jobs.ground import Ground, read_ground
 from jobs.lists import FittedModel, read_models
 from jobs.pretrain import purposes_to_fit, settings_found
 from jobs.steps import Night, step_command
-from jobs.training import KIND, log_rows, model_row, new_model, save_model, train, write_log
+from jobs.training import KIND, as_found, describe_fit, log_rows, model_row, new_model, save_model, train, write_log
 
 KIND_INT8 = "neural_int8"
 NEURAL = (c.TRANSFERRED, c.TARGET_ONLY)
@@ -117,7 +117,7 @@ def _distil(settings: Settings, ground: Ground, whole: Checkpoint, fitted: Fitte
     except ValueError as error:
         raise ConfigError(f"compress.width: {error}; expected a multiple of model.heads") from error
     found = settings_found(ground, name, fitted.domain)
-    stage, number = stage_of(settings, fitted.name), ground.candidates.domains[fitted.domain]
+    stage, number = as_found(stage_of(settings, fitted.name), found), ground.candidates.domains[fitted.domain]
     student = new_model(settings, ground, config)
     whole.model.to(ground.device)
     strategy = c.TARGET_ONLY if fitted.name == c.TARGET_ONLY else c.PARAMETER
@@ -127,7 +127,7 @@ def _distil(settings: Settings, ground: Ground, whole: Checkpoint, fitted: Fitte
         epochs=found["epochs"] if found else None, teacher=whole.model,
     )  # fmt: skip
     fitted_with = {
-        **asdict(stage), **asdict(settings.compress), "compressed_from": fitted.name, "epochs": trained.epochs,
+        **describe_fit(stage, trained), **asdict(settings.compress), "compressed_from": fitted.name,
         "valid_ndcg": found["valid_ndcg"] if found else trained.valid_ndcg,
     }  # fmt: skip
     ranker = _ranker_of_student(ground, student, name, fitted.domain)

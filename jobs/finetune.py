@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -54,7 +54,9 @@ from jobs.steps import Night, step_command
 from jobs.training import (
     Columns,
     Trained,
+    as_found,
     count_rows,
+    describe_fit,
     judge,
     log_rows,
     model_row,
@@ -151,7 +153,7 @@ def _fit_domain(
     best, trained = _best_attempt(settings, ground, domain, name, found, epochs)
     measured = {strategy: outcome.valid_ndcg for strategy, outcome in trained.items()}
     fitted_with = {
-        **asdict(stage_of(settings, name)), "epochs": trained[best.strategy].epochs, "strategy": best.strategy,
+        **describe_fit(stage_of(settings, name), trained[best.strategy]), "strategy": best.strategy,
         "valid_ndcg": found["valid_ndcg"] if found else measured[best.strategy],
         "strategies": found["strategies"] if found else measured,
     }  # fmt: skip
@@ -169,7 +171,7 @@ def _best_attempt(
     settings: Settings, ground: Ground, domain: str, name: str, found: Mapping[str, Any] | None, epochs: int | None
 ) -> tuple[Attempt, dict[str, Trained]]:
     """Train every strategy that is asked for; only the best model so far is kept in memory beside the next one."""
-    stage, trained = stage_of(settings, name), {}
+    stage, trained = as_found(stage_of(settings, name), found), {}
     best: Attempt | None = None
     for strategy in _strategies_to_fit(settings, ground, name, domain, found):
         attempt = _attempt(settings, ground, domain, strategy, stage, epochs)

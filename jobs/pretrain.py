@@ -12,7 +12,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.folders import has_file
 from jobs.ground import Ground, find_purposes, read_ground
 from jobs.steps import Night, step_command
-from jobs.training import log_rows, new_model, save_model, train, write_log
+from jobs.training import as_found, describe_fit, log_rows, new_model, save_model, train, write_log
 
 ALL_DOMAINS = "all"
 
@@ -55,7 +54,7 @@ def fit_pretrained(settings: Settings, ground: Ground) -> int:
         save_model(settings, ground, load_validated(ground, c.PRETRAINED, ALL_DOMAINS), c.PRETRAINED, ALL_DOMAINS,
                    fitted_with=found)  # fmt: skip
         return 0
-    stage = settings.train.pretrain
+    stage = as_found(settings.train.pretrain, found)
     sources = [name for name in settings.sources if name in ground.candidates.domains]
     numbers = torch.tensor([ground.candidates.domains[name] for name in sources])
     model = new_model(settings, ground)
@@ -64,7 +63,7 @@ def fit_pretrained(settings: Settings, ground: Ground) -> int:
         pick_rows=lambda columns: drop_without_targets(columns, numbers), epochs=found["epochs"] if found else None,
     )  # fmt: skip
     ndcg = found["valid_ndcg"] if found else trained.valid_ndcg
-    fitted_with = {**asdict(stage), "epochs": trained.epochs, "valid_ndcg": ndcg, "domains": sources}
+    fitted_with = {**describe_fit(stage, trained), "valid_ndcg": ndcg, "domains": sources}
     save_model(settings, ground, model, c.PRETRAINED, ALL_DOMAINS, fitted_with=fitted_with)
     return write_log(ground, log_rows(ground, model=c.PRETRAINED, stage="pretrain", reports=trained.reports))
 

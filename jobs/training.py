@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ from jobs.ground import Ground
 
 KIND = "neural"
 CHUNK_BATCHES = 16  # rows are sorted by length inside chunks of this many batches
+MIN_BATCH_SIZE = 32
 
 Columns = Mapping[str, Tensor]
 
@@ -40,6 +41,7 @@ Columns = Mapping[str, Tensor]
 class Trained:
     """A stage's outcome."""
 
+    batch_size: int | None  # None where nothing was trained
     epochs: int
     valid_ndcg: float | None
     seconds: float
@@ -77,7 +79,8 @@ def train(
     ``target`` alone, where there is one); where none can, and with a number, it runs that many (None: all) epochs of
     the schedule. ``strategy`` says which parameters learn from which loss (``tensors/strategies.py``). ``on_epoch`` may
     stop it by an error. With a ``teacher`` the loss is that of distillation. Validation ranks all candidates, but cold
-    ones are no rivals in the loss: it would teach of them that they are never right, and nothing else.
+    ones are no rivals in the loss: it would teach of them that they are never right, and nothing else. A small log is
+    read in smaller batches (``train.*.min_steps``).
     """
     started = time.monotonic()
     model.to(ground.device)
@@ -87,7 +90,9 @@ def train(
         number: nums_V[ground.candidates.is_touched(number).to(ground.device)] for number, nums_V in ranked.items()
     }
     items = {number: nums_V for number, nums_V in items.items() if len(nums_V)}
-    steps_per_epoch = math.ceil(count_rows(settings, ground, stage, pick_rows) / stage.batch_size)
+    num_rows = count_rows(settings, ground, stage, pick_rows)
+    stage = replace(stage, batch_size=choose_batch_size(stage, num_rows))
+    steps_per_epoch = math.ceil(num_rows / stage.batch_size)
     judged = [ground.held_out[name] for name in numbers if name in ground.held_out and target in (None, name)]
     rates = learning_rates(model, strategy=strategy, layer_decay=settings.train.layer_decay)
     freeze(model, rates)
@@ -114,7 +119,33 @@ def train(
             validate=(lambda: _mean_ndcg(model, judged, ranked)) if judged and epochs is None else None,
             on_epoch=note, on_step=lambda: _tick(bar),
         )  # fmt: skip
-    return Trained(fitted.best_epoch, fitted.best_ndcg, time.monotonic() - started, tuple(reports))
+    return Trained(
+        stage.batch_size, fitted.best_epoch, fitted.best_ndcg, time.monotonic() - started, tuple(reports)
+    )  # fmt: skip
+
+
+def choose_batch_size(stage: FitSettings, num_rows: int) -> int:
+    """Sequences per step: ``batch_size``, halved while an epoch of ``num_rows`` has fewer than ``min_steps`` steps.
+
+    A model learns from a log of a few thousand users in as many steps as from a larger one, not in a tenth of them
+    (docs/experiments.md).
+    """
+    size = stage.batch_size
+    while size > MIN_BATCH_SIZE and num_rows < stage.min_steps * size:
+        size = max(size // 2, MIN_BATCH_SIZE)
+    return size
+
+
+def as_found(stage: FitSettings, found: Mapping[str, Any] | None) -> FitSettings:
+    """The stage of a refit: batches as at validate, where its number of epochs was found."""
+    if not found or not found["batch_size"]:
+        return stage
+    return replace(stage, batch_size=found["batch_size"], min_steps=0)
+
+
+def describe_fit(stage: FitSettings, trained: Trained) -> dict[str, Any]:
+    """What a model was trained with, for its folder and its row."""
+    return {**asdict(stage), "batch_size": trained.batch_size, "epochs": trained.epochs}
 
 
 def judge(ground: Ground, model: SequenceModel, domain: str) -> Trained:
@@ -122,11 +153,11 @@ def judge(ground: Ground, model: SequenceModel, domain: str) -> Trained:
     started = time.monotonic()
     model.to(ground.device).eval()
     if domain not in ground.held_out:
-        return Trained(0, None, time.monotonic() - started, ())
+        return Trained(None, 0, None, time.monotonic() - started, ())
     number = ground.candidates.domains[domain]
     with torch.no_grad():
         found = mean_ndcg(model, ground.held_out[domain], ground.candidates.items[number].to(ground.device))
-    return Trained(0, found, time.monotonic() - started, (EpochReport(0, 0, {"valid_ndcg": found}),))
+    return Trained(None, 0, found, time.monotonic() - started, (EpochReport(0, 0, {"valid_ndcg": found}),))
 
 
 def count_rows(settings: Settings, ground: Ground, stage: FitSettings, pick_rows: Callable[[Columns], Columns]) -> int:
