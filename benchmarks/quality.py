@@ -169,9 +169,9 @@ def write_results(
 
 
 def seconds_per_seed(finished: Sequence[Finished]) -> float:
-    """Seconds of one seed over the parts and cuts that are there: the mean of each one's seeds, summed."""
+    """Seconds of one seed over our parts and cuts that are there: the mean of each one's seeds, summed."""
     by_night: dict[tuple[str, str], list[float]] = {}
-    for each in finished:
+    for each in (each for each in finished if not each.part.peers):
         by_night.setdefault((each.part.name, each.cut), []).append(sum(each.about["seconds"].values()))
     return round(sum(sum(seconds) / len(seconds) for seconds in by_night.values()), 1)
 

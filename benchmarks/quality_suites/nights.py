@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import SparkSession
 
+from benchmarks.peers.run import peer_user_metrics
 from benchmarks.quality_suites.cells import OWN_SEGMENTS
 from benchmarks.quality_suites.clicks import read_clicks, rounded
 from benchmarks.quality_suites.finished import (
@@ -40,6 +41,8 @@ from jobs.nightly import STEPS
 from jobs.steps import Night, describe_versions, run_step, spark_session, start_night
 
 SHARED_STEPS = ("clean", "prepare", "embed_text", "fit_baselines")
+PEERS_NEED = ("clean", "prepare")
+PEER_ENVIRONMENTS = "peers"  # below the work folder
 LIST_STEPS = ("score", "evaluate")
 LATER_STEPS = ("serve", "publish")
 DATA_HERE = "../shared/data"  # where conf/ says the raw files lie
@@ -67,17 +70,18 @@ def run_part(
     first = part_settings(suite, part, cut, suite.seeds[0], places, overrides)
     night = start_night(first, run_id=night_name(part, cut))
     with spark_session(first) as spark:
-        for step in (step for step in STEPS if step in SHARED_STEPS):
+        for step in (step for step in STEPS if step in (PEERS_NEED if part.peers else SHARED_STEPS)):
             run_shared(step, first, night, spark)
-        _run_chosen(suite, first, night, spark)
+        if not part.peers:
+            _run_chosen(suite, first, night, spark)
         for seed in missing:
             say(night, f"seed {seed}")
             settings = fitting(part_settings(suite, part, cut, seed, places, overrides), c.BACKTEST)
-            values, decisions = _run_seed(suite, settings, night, spark)
+            run = _run_peers if part.peers else _run_seed
+            values, found = run(suite, part, settings, night, spark, places)
             about = {
                 "settings": plain_settings(suite, part, cut, seed, overrides), "sampled": suite.sampled_negatives,
-                "metrics": suite.metrics, "decisions": decisions, "versions": describe_versions(),
-                "clicks": read_clicks(night, suite), "seconds": _seconds(night),
+                "metrics": suite.metrics, "versions": describe_versions(), **found,
                 "day": datetime.now(UTC).date().isoformat(), **origin,
             }  # fmt: skip
             file = values_file(suite, part, cut, seed, places)
@@ -223,6 +227,26 @@ def _run(step: str, settings: Settings, night: Night, spark: SparkSession) -> No
 
 
 def _run_seed(
+    suite: Suite, part: Part, settings: Settings, night: Night, spark: SparkSession, places: Places
+) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
+    """Users' measures; the guard's choices, measures of clicks and the seconds of each step."""
+    values, decisions = _run_steps(suite, settings, night, spark)
+    return values, {"decisions": decisions, "clicks": read_clicks(night, suite), "seconds": _seconds(night)}
+
+
+def _run_peers(
+    suite: Suite, part: Part, settings: Settings, night: Night, spark: SparkSession, places: Places
+) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
+    """Users' measures; how each outside model was tuned."""
+    lists = sorted({n for _, n in suite.stored if n})
+    values, fits = peer_user_metrics(
+        part.peers, settings, night, spark, environments=places.work / PEER_ENVIRONMENTS, lists=lists
+    )
+    seconds = {name: fit["seconds"] for name, fit in fits.items()}
+    return _only_stored(values, suite), {"decisions": {}, "clicks": [], "seconds": seconds, "peers": fits}
+
+
+def _run_steps(
     suite: Suite, settings: Settings, night: Night, spark: SparkSession
 ) -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:  # fmt: skip
     """Users' measures, and the guard's choices."""
@@ -252,7 +276,13 @@ def _read_user_metrics(night: Night, suite: Suite) -> pd.DataFrame:
     wanted = ds.field(c.SEGMENT).isin(KEPT_SEGMENTS) & ds.field(c.METRIC).isin([metric for metric, _ in suite.stored])
     where = {c.RUN_ID: night.run_id, c.PURPOSE: c.BACKTEST}
     rows = read_arrow(night.lake, t.USER_METRICS, where=where, columns=names, predicate=wanted).to_pandas()
-    return rounded(rows[pd.MultiIndex.from_frame(rows[[c.METRIC, c.N]]).isin(suite.stored)])
+    return rounded(_only_stored(rows, suite))
+
+
+def _only_stored(rows: pd.DataFrame, suite: Suite) -> pd.DataFrame:
+    """The measures and segments that a finished seed keeps."""
+    is_stored = pd.MultiIndex.from_frame(rows[[c.METRIC, c.N]]).isin(suite.stored)
+    return rows[is_stored & rows[c.SEGMENT].isin(KEPT_SEGMENTS)]
 
 
 def _moved(domain: DomainSettings, data: Path) -> DomainSettings:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.registry import check_peers
 from crossrec_core.errors import ConfigError
 
 SUITES = Path(__file__).resolve().parents[2] / "conf" / "suites"
@@ -18,12 +19,16 @@ OUR_MODELS = ("crossrec", "served", "transferred", "target_only", "single_domain
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One way to run the suite's data; ``keep`` renames the models that count, empty keeps all under their names."""
+    """One way to run the suite's data; ``keep`` renames the models that count, empty keeps all under their names.
+
+    A part with ``peers`` fits these outside models, and none of ours.
+    """
 
     name: str
     settings: dict[str, Any] = field(default_factory=dict)
     keep: dict[str, str] = field(default_factory=dict)
     table: str = ""  # parts of one table are compared; a part with a table of its own is a second reading of the data
+    peers: list[str] = field(default_factory=list)  # of benchmarks/peers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +146,10 @@ def _check(suite: Suite, where: str) -> None:
     names = [part.name for part in suite.parts]
     if len(set(names)) != len(names) or not names:
         raise ConfigError(f"{where}: parts named {', '.join(names)}; expected at least one, each with its own name")
+    for part in suite.parts:
+        check_peers(part.peers, f"{where}: {part.name}")
+        if part.peers and suite.sampled_negatives:
+            raise ConfigError(f"{where}: {part.name}: peers rank the catalogue; expected no sampled_negatives")
     for comparison in suite.comparisons:
         if set(comparison.metrics) - set(suite.metrics):
             unknown = ", ".join(sorted(set(comparison.metrics) - set(suite.metrics)))

@@ -1,0 +1,43 @@
+"""Which outside models there are, which worker fits each, and what its environment holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossrec_core.errors import ConfigError
+
+WORKERS = Path(__file__).resolve().parent / "workers"
+COMMON = ("numpy>=2,<3", "scipy>=1.13", "optuna>=4.2,<6")
+
+
+@dataclass(frozen=True)
+class Package:
+    """An outside package: the script that drives it, and what pip installs."""
+
+    name: str
+    worker: Path
+    requirements: tuple[str, ...]
+
+
+IMPLICIT = Package("implicit", WORKERS / "implicit_models.py", ("implicit==0.7.3", *COMMON))
+# LightFM 1.17 does not build any more
+LIGHTFM = Package("lightfm", WORKERS / "lightfm_models.py", ("lightfm-next==1.19.0", *COMMON))
+SURPRISE = Package("surprise", WORKERS / "surprise_models.py", ("scikit-surprise==1.1.5", "pandas>=2.2", *COMMON))
+
+# Name in the tables -> package; what follows the first underscore is the worker's name of the model
+PEERS = {
+    "implicit_als": IMPLICIT,
+    "implicit_bpr": IMPLICIT,
+    "implicit_lmf": IMPLICIT,
+    "implicit_cosine": IMPLICIT,
+    "implicit_bm25": IMPLICIT,
+    "lightfm_warp": LIGHTFM,
+    "surprise_svd": SURPRISE,
+}
+
+
+def check_peers(names: Sequence[str], where: str) -> None:
+    """Raises ConfigError for a name that is no peer."""
+    unknown = sorted(set(names) - set(PEERS))
+    if unknown:
+        raise ConfigError(f"{where}: peers: unknown {', '.join(unknown)}; expected some of {', '.join(sorted(PEERS))}")
