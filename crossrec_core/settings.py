@@ -255,6 +255,11 @@ class TrainSettings:
     bf16: bool = setting(
         "bfloat16 autocast on a GPU or CPU that multiplies it faster than float32; weights stay float32."
     )
+    parallel_fits: int = setting(
+        "Models that finetune trains at once, each in a process with its share of the threads; 0 for one per core as "
+        "far as memory goes, and for one at a time on a GPU.",
+        low=0,
+    )
     reader_threads: int = setting("Threads that read Parquet.", low=1)
     refit_for_backtest: bool = setting("Refit on train + validation, for the epochs found, before the test is read.")
     refit_for_serve: bool = setting("Refit the guard's winner on everything before lists are served.")

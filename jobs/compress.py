@@ -36,7 +36,7 @@ from crossrec_core.tensors.fit import EpochReport
 from crossrec_core.tensors.folders import has_file
 from crossrec_core.tensors.ranker import Ranker, recalibrate
 from crossrec_core.tensors.validation import mean_ndcg
-from jobs.finetune import fit_domain_ranker, stage_of
+from jobs.finetune import NEURAL, fit_domain_ranker, stage_of
 from jobs.ground import Ground, read_ground
 from jobs.lists import FittedModel, read_models
 from jobs.pretrain import purposes_to_fit, settings_found
@@ -44,7 +44,6 @@ from jobs.steps import Night, step_command
 from jobs.training import KIND, as_found, describe_fit, log_rows, model_row, new_model, save_model, train, write_log
 
 KIND_INT8 = "neural_int8"
-NEURAL = (c.TRANSFERRED, c.TARGET_ONLY)
 
 
 @dataclass(frozen=True)

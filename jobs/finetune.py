@@ -50,6 +50,7 @@ from jobs.pretrain import (
     refits,
     settings_found,
 )
+from jobs.processes import run_fits
 from jobs.steps import Night, step_command
 from jobs.training import (
     Columns,
@@ -65,6 +66,8 @@ from jobs.training import (
     train,
     write_log,
 )
+
+NEURAL = (c.TRANSFERRED, c.TARGET_ONLY)
 
 
 @dataclass(frozen=True)
@@ -82,26 +85,26 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     for purpose in purposes_to_fit(settings, night):
         ground = read_ground(settings, night, spark, purpose)
         targets = [domain for domain in settings.targets if domain in ground.candidates.domains]
-        for model in (c.TRANSFERRED, c.TARGET_ONLY):
-            fitted = targets if model in neural_models(settings) else []
-            if model == c.TARGET_ONLY:  # without a target event to learn from there is no such model
-                fitted = [domain for domain in fitted if _num_rows(settings, ground, domain, c.TARGET_ONLY)]
-            rows = [_fit_domain(settings, ground, domain, model, None) for domain in fitted]
+        fitted = {model: targets if model in neural_models(settings) else [] for model in NEURAL}
+        # Without a target event to learn from there is no such model
+        fitted[c.TARGET_ONLY] = [
+            domain for domain in fitted[c.TARGET_ONLY] if _num_rows(settings, ground, domain, c.TARGET_ONLY)
+        ]
+        tasks = [(domain, model, None) for model in NEURAL for domain in fitted[model]]
+        results = run_fits(_fit_domain, settings, ground, tasks, label=f"finetune ({purpose})")
+        for model in NEURAL:
+            rows = [row for row, _ in results if row[c.MODEL] == model]
             if purpose == c.VALIDATE:
-                recalibrate(ground.folders(model, fitted))
+                recalibrate(ground.folders(model, fitted[model]))
             replaced = {c.RUN_ID: night.run_id, c.PURPOSE: purpose, c.MODEL: model}
-            counts["models"] += write_rows(night.lake, t.MODELS, [row for row, _ in rows], replace=replaced)
-            counts["training_log"] += sum(num_logged for _, num_logged in rows)
+            counts["models"] += write_rows(night.lake, t.MODELS, rows, replace=replaced)
+        counts["training_log"] += write_log(ground, [row for _, logged in results for row in logged])
     return counts
 
 
 def neural_models(settings: Settings) -> list[str]:
     """The neural models that train.transfer and the epochs of their stages switch on, by name."""
-    return [
-        name
-        for name in (c.TRANSFERRED, c.TARGET_ONLY)
-        if stage_of(settings, name).max_epochs > 0 and strategies_of(settings, name)
-    ]
+    return [name for name in NEURAL if stage_of(settings, name).max_epochs > 0 and strategies_of(settings, name)]
 
 
 def stage_of(settings: Settings, model: str) -> FitSettings:
@@ -134,19 +137,20 @@ def fit_for_purpose(
     pretrained = night.lake.at(model_location(night.run_id, purpose, c.PRETRAINED, ALL_DOMAINS))
     if model == c.TRANSFERRED and not has_file(pretrained, "model.json"):
         fit_pretrained(settings, ground)
-    row, _ = _fit_domain(settings, ground, domain, model, epochs)
+    row, logged = _fit_domain(settings, ground, domain, model, epochs)
+    write_log(ground, logged)
     return row
 
 
 def _fit_domain(
     settings: Settings, ground: Ground, domain: str, name: str, epochs: int | None
-) -> tuple[dict[str, Any], int]:
-    """One model of one target: its row for the models table, and the rows written to training_log."""
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """One model of one target, its folder written: its row of the models table, and its rows of training_log."""
     held_out = {key: as_read_by(rows, model_name=name) for key, rows in ground.held_out.items()}
     ground = replace(ground, held_out=held_out)
     found = settings_found(ground, name, domain)
     if found is not None and not refits(settings, ground.purpose):
-        return _save(settings, ground, load_validated(ground, name, domain), name, domain, found, 0.0), 0
+        return _save(settings, ground, load_validated(ground, name, domain), name, domain, found, 0.0), []
     if found is not None and found["valid_ndcg"] is None:
         found = None  # nothing was found: what to do untested depends on the events that there are now
     epochs = found["epochs"] if epochs is None and found else epochs
@@ -157,14 +161,13 @@ def _fit_domain(
         "valid_ndcg": found["valid_ndcg"] if found else measured[best.strategy],
         "strategies": found["strategies"] if found else measured,
     }  # fmt: skip
-    rows = [
+    logged = [
         row
         for strategy, outcome in trained.items()
         for row in log_rows(ground, model=f"{name}.{domain}", stage=strategy, reports=outcome.reports)
     ]
     seconds = sum(outcome.seconds for outcome in trained.values())
-    num_logged = write_log(ground, rows)
-    return _save(settings, ground, best.model, name, domain, fitted_with, seconds), num_logged
+    return _save(settings, ground, best.model, name, domain, fitted_with, seconds), logged
 
 
 def _best_attempt(

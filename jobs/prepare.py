@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import typer
+from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -182,12 +183,23 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
         )
     had = to_known_events(store.read(t.SPLIT_INTERACTIONS), purposes, also=[c.OUT_OF_CORE])
     counts = store.write(to_histories(had), t.HISTORIES)
-    key = [c.PURPOSE, c.USER_NUM, c.CLOCK]
-    counts |= store.write(in_stable_files(sequences.where(F.col(c.PART) == 0), key, settings), t.SEQUENCES)
-    if settings.sequences.earlier_parts:
-        earlier = sequences.where(F.col(c.PART) > 0)
-        counts |= store.write(in_stable_files(earlier, [*key, c.PART], settings), t.EARLIER_SEQUENCES)
+    counts |= write_sequences(sequences, settings, store)
     return counts | store.write(popularity, t.ITEM_POPULARITY)
+
+
+def write_sequences(sequences: DataFrame, settings: Settings, store: Store) -> dict[str, int]:
+    """The latest events of every sequence; where the settings ask for them, the stretches before those beside them."""
+    key = [c.PURPOSE, c.USER_NUM, c.CLOCK]
+    latest = F.col(c.PART) == 0
+    if not settings.sequences.earlier_parts:
+        return store.write(in_stable_files(sequences.where(latest), key, settings), t.SEQUENCES)
+    sequences = sequences.persist(StorageLevel.DISK_ONLY)  # two tables of one shuffle and sort
+    try:
+        counts = store.write(in_stable_files(sequences.where(latest), key, settings), t.SEQUENCES)
+        earlier = in_stable_files(sequences.where(~latest), [*key, c.PART], settings)
+        return counts | store.write(earlier, t.EARLIER_SEQUENCES)
+    finally:
+        sequences.unpersist()
 
 
 def write_held_out(settings: Settings, store: Store) -> dict[str, int]:

@@ -2,13 +2,10 @@
 
 import fcntl
 import json
-import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import parent_process
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import optuna
@@ -99,18 +96,6 @@ def resume(study: optuna.Study, *, made_with: str, start: Mapping[str, Any]) -> 
         )
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
-
-
-def end_with_parent() -> None:
-    """Make this worker process end when the one that started it does: a killed parent must not leave trials running."""
-    parent = parent_process()
-    assert parent is not None, "only a worker process has a parent to watch"
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
 
 
 def count_finished(study: optuna.Study) -> int:

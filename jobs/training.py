@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import parent_process
 from typing import Any
 
 import torch
@@ -109,7 +110,9 @@ def train(
         reports.append(report)
         on_epoch(report)
 
-    with tqdm(total=plan.num_epochs * steps_per_epoch, desc=f"{label} ({ground.purpose})", disable=None) as bar:
+    # A process beside others leaves the screen to the one that started it
+    is_hidden = None if parent_process() is None else True
+    with tqdm(total=plan.num_epochs * steps_per_epoch, desc=f"{label} ({ground.purpose})", disable=is_hidden) as bar:
         fitted = fit(
             model,
             lambda epoch: read_training_batches(settings, ground, stage, pick_rows, epoch),

@@ -43,11 +43,11 @@ from crossrec_core.settings import Settings
 from jobs.folds import Fold, judged_domains, make_folds, require_local
 from jobs.ground import read_ground
 from jobs.pretrain import ALL_DOMAINS
+from jobs.processes import end_with_parent
 from jobs.steps import Night, step_command
 from jobs.studies import (
     Space,
     count_finished,
-    end_with_parent,
     ends_of,
     in_range,
     only_tuner,

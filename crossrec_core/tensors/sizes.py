@@ -3,7 +3,7 @@
 B batch, L length, D width, V candidates.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,7 +40,8 @@ def describe_memory(config: ModelConfig, *, batch_size: int, num_candidates: int
     """Memory of training with B = ``batch_size`` sequences of ``config.max_len`` events, all positions targets.
 
     ``num_candidates`` is V of the softmax: a domain's candidates, or the shared negatives. Activations are those that
-    the traced operations keep; fused kernels keep somewhat less (attention) or more (LSTM).
+    the traced operations keep; fused kernels keep somewhat less (attention) or more (LSTM). Those of attributes are left
+    out: how many there are depends on the values.
     """
     model = build_on_meta(config)
     table = model.items.ids.numel()
@@ -53,7 +54,7 @@ def describe_memory(config: ModelConfig, *, batch_size: int, num_candidates: int
         frozen_bytes=sum(values.nbytes for values in model.buffers()),
         gradient_bytes=FLOAT_BYTES * (dense + rows * config.width),
         optimiser_bytes=2 * FLOAT_BYTES * (table + dense),
-        activation_bytes=_activation_bytes(model, batch_size, num_candidates),
+        activation_bytes=_activation_bytes(_without_attributes(config), batch_size, num_candidates),
     )
 
 
@@ -61,6 +62,10 @@ def build_on_meta(config: ModelConfig) -> SequenceModel:
     """The model with shapes and no values."""
     with torch.device("meta"):
         return SequenceModel(config)
+
+
+def _without_attributes(config: ModelConfig) -> SequenceModel:
+    return build_on_meta(replace(config, num_attributes=0, attributes_per_item=0))
 
 
 def _activation_bytes(model: SequenceModel, batch_size: int, num_candidates: int) -> int:

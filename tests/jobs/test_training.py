@@ -285,6 +285,23 @@ def test_a_catalogue_without_text_leaves_no_vectors(trained, spark, tmp_path):
     }  # fmt: skip
 
 
+def test_models_trained_side_by_side_are_those_trained_one_by_one(trained, spark, tmp_path):
+    settings, night, counts = trained
+    copytree(settings.lake.path, tmp_path / "lake")
+    copied = replace(night, lake=Lake(str(tmp_path / "lake")))
+    assert finetune.run(read_settings(tmp_path, parallel_fits=2), copied, spark) == counts["finetune"]
+    one_by_one, side_by_side = (
+        {(row[c.PURPOSE], row[c.MODEL], row[c.DOMAIN]): row["settings"] for row in read_rows(each.lake, t.MODELS)}
+        for each in (night, copied)
+    )
+    assert side_by_side == one_by_one
+    weights = [load(each, "backtest", "transferred", "thin").model.state_dict() for each in (night, copied)]
+    assert all(torch.equal(values, weights[1][name]) for name, values in weights[0].items())
+    logs = [sorted(map(str, read_rows(each.lake, t.TRAINING_LOG, where={c.MODEL: "transferred.thin"})))
+            for each in (night, copied)]  # fmt: skip
+    assert len(logs[0]) == len(logs[1]) > 0
+
+
 def test_a_stage_without_epochs_is_skipped(trained, spark, tmp_path):
     settings, night, _ = trained
     copytree(settings.lake.path, tmp_path / "lake")

@@ -14,7 +14,8 @@ BILLION = {"width": 2048, "layers": 26, "heads": 16, "num_items": 100_000, "max_
 @pytest.mark.parametrize(
     "changes",
     [{}, {"encoder": "hstu", "relative_bias": "time"}, {"encoder": "bert", "relative_bias": "position"},
-     {"encoder": "lstm", "adapter_rank": 2}, {"encoder": "gru"}, {"text_dimensions": 6}],
+     {"encoder": "lstm", "adapter_rank": 2}, {"encoder": "gru"}, {"text_dimensions": 6},
+     {"num_attributes": 3, "attributes_per_item": 2}],
 )  # fmt: skip
 def test_parameters_are_those_of_the_real_model(changes):
     memory = describe_memory(config(**changes), batch_size=4, num_candidates=20)
