@@ -286,6 +286,7 @@ class BlendSettings:
     half_lives_days: list[float] = setting("Half-lives of the popularities blended in (events for order-only logs).")
     pool: int = setting("Best candidates of each source that the blend is fitted on.", low=10)
     l2: float = setting("Penalty on the weights: what keeps them small, and alike for all users.", low=0)
+    per_user: bool = setting("Whether weights depend on a user's history; if not, all users share them.")
     signs: str = setting(
         "positive: weights that cannot be negative; free; auto: positive where split.protocol is time: the window that "
         "teaches is not the one that follows.",

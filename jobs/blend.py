@@ -27,7 +27,13 @@ from crossrec_core.settings import Settings
 from crossrec_core.tensors.artifacts import save_files
 from crossrec_core.tensors.batches import is_candidate
 from crossrec_core.tensors.blend import Blend
-from crossrec_core.tensors.blend_fit import cross_fitted_ndcg, fit_pooled, pair_features, pool_held_out
+from crossrec_core.tensors.blend_fit import (
+    cross_fitted_ndcg,
+    fit_pooled,
+    pair_features,
+    pool_held_out,
+    with_users_alike,
+)
 from crossrec_core.tensors.blend_scorer import load_blend, save_blend
 from crossrec_core.tensors.block_scores import candidates_of
 from crossrec_core.tensors.checkpoint import About, load_about
@@ -127,6 +133,8 @@ def _fit(settings: Settings, ground: Ground, name: str, domain: str, models: Seq
         return None
     candidates = candidates_of(ground.candidates, held_out.domain_num)
     pooled = pool_held_out(hide_cold(sources, candidates), held_out, candidates, size=rules.pool)
+    if not rules.per_user:
+        pooled = with_users_alike(pooled)
     if int(pooled.is_truth_RM.any(dim=1).sum()) < rules.min_users:
         return None
     is_positive = keeps_positive(settings)

@@ -4,7 +4,7 @@ R held-out users, M places of a pool, J features of a candidate, F of a user, T 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,6 +54,14 @@ def pool_held_out(
         is_truth_BM = (items_BM[:, :, None] == truth_BT[:, None, :]).any(dim=2)
         parts.append((phi_BMJ, pool.is_valid_BM, is_truth_BM, evidence.features_BF, pool.positions_BM, is_real_BMK))
     return Pooled(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def with_users_alike(pooled: Pooled) -> Pooled:
+    """The pools as if all users were the same: a blend fitted on them has one weight per source for everyone.
+
+    Features without a range teach nothing, and the blend clamps every user's to it.
+    """
+    return replace(pooled, features_RF=torch.ones_like(pooled.features_RF))
 
 
 def fit_pooled(pooled: Pooled, rows_R: Tensor, *, l2: float, is_positive: bool) -> Blend:

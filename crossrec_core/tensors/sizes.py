@@ -40,8 +40,8 @@ def describe_memory(config: ModelConfig, *, batch_size: int, num_candidates: int
     """Memory of training with B = ``batch_size`` sequences of ``config.max_len`` events, all positions targets.
 
     ``num_candidates`` is V of the softmax: a domain's candidates, or the shared negatives. Activations are those that
-    the traced operations keep; fused kernels keep somewhat less (attention) or more (LSTM). Those of attributes are left
-    out: how many there are depends on the values.
+    the traced operations keep; fused kernels keep somewhat less (attention) or more (LSTM). Those of attributes are
+    left out: how many there are depends on the values.
     """
     model = build_on_meta(config)
     table = model.items.ids.numel()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from crossrec_core.tensors.blend import NUM_FEATURES, fit_blend, user_features, user_weights
+from crossrec_core.tensors.blend_fit import Pooled, fit_pooled, with_users_alike
 from tests.user_batches import batch_of
 
 
@@ -50,6 +51,16 @@ def test_weights_follow_the_user_when_the_choices_do():
     alike = fit_blend(phi_RMJ, is_valid_RM, is_truth_RM, features_RF, l2=1e6, is_positive=True)
     scaled_RJ = user_weights(alike, features_RF).double() * alike.scale_J
     assert torch.allclose(scaled_RJ, torch.tensor(log(2) / 4, dtype=scaled_RJ.dtype), atol=0.01)
+
+
+def test_users_that_looked_alike_share_their_weights():
+    phi_RMJ, is_valid_RM, is_truth_RM, features_RF = made_pools([2.0, 0.0, -1.0])
+    pooled = Pooled(phi_RMJ, is_valid_RM, is_truth_RM, features_RF, torch.empty(0), torch.empty(0))
+    everyone_R = torch.ones(len(features_RF), dtype=torch.bool)
+    blend = fit_pooled(with_users_alike(pooled), everyone_R, l2=10.0, is_positive=False)
+    weights_RJ = user_weights(blend, features_RF)
+    assert torch.equal(weights_RJ, weights_RJ[:1].expand_as(weights_RJ))
+    assert weights_RJ[0].tolist() == pytest.approx([2.0, 0.0, -1.0], abs=0.25)
 
 
 def test_a_user_beyond_those_that_taught_is_taken_for_the_last_of_them():
