@@ -255,6 +255,7 @@ class TrainSettings:
     bf16: bool = setting(
         "bfloat16 autocast on a GPU or CPU that multiplies it faster than float32; weights stay float32."
     )
+    num_processes: int = setting("Processes that pretrain one model together, each with its share of a batch.", low=1)
     parallel_fits: int = setting(
         "Models that finetune trains at once, each in a process with its share of the threads; 0 for one per core as "
         "far as memory goes, and for one at a time on a GPU.",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,16 +20,18 @@ from pyspark.sql import SparkSession
 
 from crossrec_core import columns as c
 from crossrec_core.lake import model_location
-from crossrec_core.settings import Settings
+from crossrec_core.settings import FitSettings, Settings
 from crossrec_core.tensors.batches import drop_without_targets
 from crossrec_core.tensors.checkpoint import load_about, load_checkpoint
 from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.folders import has_file
+from crossrec_core.tensors.folders import has_file, remove_folder
+from jobs.distributed import count_ranks, train_on_ranks
 from jobs.ground import Ground, find_purposes, read_ground
 from jobs.steps import Night, step_command
-from jobs.training import as_found, describe_fit, log_rows, new_model, save_model, train, write_log
+from jobs.training import Trained, as_found, describe_fit, log_rows, new_model, save_model, train, write_log
 
 ALL_DOMAINS = "all"
+IN_PROGRESS = "pretrained.progress"  # stands in for the model's name until it is whole
 
 
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
@@ -54,18 +56,32 @@ def fit_pretrained(settings: Settings, ground: Ground) -> int:
         save_model(settings, ground, load_validated(ground, c.PRETRAINED, ALL_DOMAINS), c.PRETRAINED, ALL_DOMAINS,
                    fitted_with=found)  # fmt: skip
         return 0
-    stage = as_found(settings.train.pretrain, found)
+    stage, epochs = as_found(settings.train.pretrain, found), found["epochs"] if found else None
     sources = [name for name in settings.sources if name in ground.candidates.domains]
-    numbers = torch.tensor([ground.candidates.domains[name] for name in sources])
-    model = new_model(settings, ground)
-    trained = train(
-        settings, ground, model, stage, label="pretrain", domains=sources,
-        pick_rows=lambda columns: drop_without_targets(columns, numbers), epochs=found["epochs"] if found else None,
-    )  # fmt: skip
+    progress = ground.night.lake.at(model_location(ground.night.run_id, ground.purpose, IN_PROGRESS, ALL_DOMAINS))
+    if count_ranks(settings, ground) > 1:
+        model = new_model(settings, ground)
+        trained = train_on_ranks(fit_sources, settings, ground, model, stage, sources, epochs, progress)
+    else:
+        model, trained = fit_sources(settings, ground, stage, sources, epochs, progress)
     ndcg = found["valid_ndcg"] if found else trained.valid_ndcg
     fitted_with = {**describe_fit(stage, trained), "valid_ndcg": ndcg, "domains": sources}
     save_model(settings, ground, model, c.PRETRAINED, ALL_DOMAINS, fitted_with=fitted_with)
+    remove_folder(progress)
     return write_log(ground, log_rows(ground, model=c.PRETRAINED, stage="pretrain", reports=trained.reports))
+
+
+def fit_sources(
+    settings: Settings, ground: Ground, stage: FitSettings, sources: Sequence[str], epochs: int | None, progress: str
+) -> tuple[SequenceModel, Trained]:
+    """Train fresh weights on the sources' events; alone, or on every rank of a process group."""
+    numbers = torch.tensor([ground.candidates.domains[name] for name in sources])
+    model = new_model(settings, ground)
+    trained = train(
+        settings, ground, model, stage, label="pretrain", domains=sources, epochs=epochs, progress=progress,
+        pick_rows=lambda columns: drop_without_targets(columns, numbers),
+    )  # fmt: skip
+    return model, trained
 
 
 def refits(settings: Settings, purpose: str) -> bool:

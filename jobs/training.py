@@ -1,5 +1,6 @@
 """Ground and a fresh or pretrained model in; the trained model, its folder, its row and its log out."""
 
+import hashlib
 import json
 import math
 import time
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
+from crossrec_core.config import hash_config
 from crossrec_core.delta import write_rows
 from crossrec_core.lake import model_location
 from crossrec_core.settings import FitSettings, Settings
@@ -25,15 +27,18 @@ from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
 from crossrec_core.tensors.feed import read_batches
 from crossrec_core.tensors.finetune import build_model, silence_untouched
 from crossrec_core.tensors.fit import EpochReport, FitPlan, fit
+from crossrec_core.tensors.fit_state import FitState, load_state, save_state
 from crossrec_core.tensors.pretrain import make_step
 from crossrec_core.tensors.ranker import Ranker
+from crossrec_core.tensors.ranks import mix_seed, sum_over_ranks, this_rank
 from crossrec_core.tensors.strategies import Step, freeze, joint_mix, learning_rates, with_source_pull
-from crossrec_core.tensors.validation import HeldOut, mean_ndcg
+from crossrec_core.tensors.validation import HeldOut, mean_ndcg, take_held_out
 from jobs.ground import Ground
 
 KIND = "neural"
 CHUNK_BATCHES = 16  # rows are sorted by length inside chunks of this many batches
 MIN_BATCH_SIZE = 32
+TOLD = "crossrec: "  # begins the lines that a rank prints for people
 
 Columns = Mapping[str, Tensor]
 
@@ -73,6 +78,7 @@ def train(
     target: str | None = None,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     teacher: SequenceModel | None = None,
+    progress: str = "",
 ) -> Trained:
     """Train ``model`` in place on the targets of ``domains``, in the rows that ``pick_rows`` leaves.
 
@@ -82,6 +88,10 @@ def train(
     stop it by an error. With a ``teacher`` the loss is that of distillation. Validation ranks all candidates, but cold
     ones are no rivals in the loss: it would teach of them that they are never right, and nothing else. A small log is
     read in smaller batches (``train.*.min_steps``).
+
+    In a process group every rank calls it and reads its share of each batch. With ``progress``, a folder (path or URL),
+    what an epoch leaves is written there, and a call with the same settings and data goes on from it; the caller
+    removes it.
     """
     started = time.monotonic()
     model.to(ground.device)
@@ -104,23 +114,39 @@ def train(
         warmup_share=stage.warmup_share, clip_norm=stage.clip_norm, schedule=stage.schedule, ema_decay=stage.ema_decay,
     )  # fmt: skip
     reports: list[EpochReport] = []
-    generator = torch.Generator(ground.device).manual_seed(settings.train.seed)
+    generator = torch.Generator(ground.device)
+    made_with = _made_with(settings, ground, stage, label, epochs) if progress else ""
+    found = load_state(progress, made_with=made_with) if progress else None
+    if found is not None:
+        reports += [EpochReport(**report) for report in found[1]]
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        generator.manual_seed(mix_seed(settings.train.seed, epoch))
+        return read_training_batches(settings, ground, stage, pick_rows, epoch)
 
     def note(report: EpochReport) -> None:
         reports.append(report)
         on_epoch(report)
+        if this_rank().size > 1 and this_rank().rank == 0:
+            _tell(report, label, plan.num_epochs, first=found[0].epoch if found else 0, started=started)
+
+    def keep(state: FitState) -> None:
+        if this_rank().rank == 0:
+            save_state(progress, state, made_with=made_with, log=[asdict(report) for report in reports])
 
     # A process beside others leaves the screen to the one that started it
-    is_hidden = None if parent_process() is None else True
-    with tqdm(total=plan.num_epochs * steps_per_epoch, desc=f"{label} ({ground.purpose})", disable=is_hidden) as bar:
+    is_hidden = None if parent_process() is None and this_rank().size == 1 else True
+    with tqdm(total=plan.num_epochs * steps_per_epoch, desc=f"{label} ({ground.purpose})", disable=is_hidden,
+              initial=found[0].epoch * steps_per_epoch if found else 0) as bar:  # fmt: skip
         fitted = fit(
             model,
-            lambda epoch: read_training_batches(settings, ground, stage, pick_rows, epoch),
+            batches,
             _step_of(settings, stage, model, items, generator, plan, strategy, numbers.get(target or ""), teacher,
                      ground.catalogue_sizes),
             plan=plan, seed=settings.train.seed, device=ground.device, bf16=settings.train.bf16, rates=rates,
             validate=(lambda: _mean_ndcg(model, judged, ranked)) if judged and epochs is None else None,
-            on_epoch=note, on_step=lambda: _tick(bar),
+            on_epoch=note, on_step=lambda: _tick(bar), start=found[0] if found else None,
+            on_state=keep if progress else None,
         )  # fmt: skip
     return Trained(
         stage.batch_size, fitted.best_epoch, fitted.best_ndcg, time.monotonic() - started, tuple(reports)
@@ -222,13 +248,16 @@ def model_row(
 def read_training_batches(
     settings: Settings, ground: Ground, stage: FitSettings, pick_rows: Callable[[Columns], Columns], epoch: int
 ) -> Iterator[Batch]:
-    """The batches of one epoch: shuffled by the feed, bucketed by length, then augmented."""
+    """This rank's batches of one epoch: shuffled by the feed, bucketed by length, then augmented."""
+    ranks = this_rank()
+    own_size = max(1, stage.batch_size // ranks.size)
     chunks = read_batches(
-        ground.files + ground.earlier_files, columns=SEQUENCE_COLUMNS, batch_size=stage.batch_size * CHUNK_BATCHES,
-        seed=settings.train.seed, epoch=epoch, reader_threads=settings.train.reader_threads,
+        ground.files + ground.earlier_files, columns=SEQUENCE_COLUMNS, batch_size=own_size * CHUNK_BATCHES,
+        seed=settings.train.seed, epoch=epoch, reader_threads=settings.train.reader_threads, rank=ranks.rank,
+        num_ranks=ranks.size,
     )  # fmt: skip
-    generator = torch.Generator().manual_seed(settings.train.seed * 1_000_003 + epoch)
-    rows = bucket_by_length((pick_rows(chunk) for chunk in chunks), batch_size=stage.batch_size, generator=generator)
+    generator = torch.Generator().manual_seed(mix_seed(settings.train.seed, epoch))
+    rows = bucket_by_length((pick_rows(chunk) for chunk in chunks), batch_size=own_size, generator=generator)
     how = Augmentation(**asdict(settings.train.augment))
     timed_nums = torch.tensor([
         number for name, number in ground.candidates.domains.items()
@@ -266,8 +295,27 @@ def _step_of(
 
 
 def _mean_ndcg(model: SequenceModel, judged: Sequence[HeldOut], items: Mapping[int, Tensor]) -> float:
-    """Every domain counts alike."""
-    return sum(mean_ndcg(model, held_out, items[held_out.domain_num]) for held_out in judged) / len(judged)
+    """Every domain counts alike. Each rank judges its share of the users; all know the mean."""
+    ranks, total = this_rank(), 0.0
+    for held_out in judged:
+        own = take_held_out(held_out, torch.arange(ranks.rank, len(held_out.truth_RT), ranks.size))
+        summed = mean_ndcg(model, own, items[held_out.domain_num]) * len(own.truth_RT)
+        total += sum_over_ranks([summed], model.items.ids.device)[0] / max(len(held_out.truth_RT), 1)
+    return total / len(judged)
+
+
+def _made_with(settings: Settings, ground: Ground, stage: FitSettings, label: str, epochs: int | None) -> str:
+    """What all epochs of a fit share: settings, files and ids."""
+    shared = [hash_config(settings), asdict(stage), label, epochs, ground.files, ground.candidates.id_fingerprint]
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
+
+
+def _tell(report: EpochReport, label: str, num_epochs: int, *, first: int, started: float) -> None:
+    """One line per epoch, with the time left: the ranks have no screen for a bar."""
+    each = (time.monotonic() - started) / max(report.epoch - first, 1)
+    left = each * (num_epochs - report.epoch) / 60
+    ndcg = f", NDCG@10 {report.metrics['valid_ndcg']:.4f}" if "valid_ndcg" in report.metrics else ""
+    print(f"{TOLD}{label}: epoch {report.epoch} of {num_epochs}{ndcg}, at most {left:.0f} min left", flush=True)
 
 
 def _tick(bar: tqdm) -> None:

@@ -54,6 +54,13 @@ def open_folder(path: str) -> Iterator[Path]:
         yield Path(copy)
 
 
+def remove_folder(path: str) -> None:
+    """Remove a folder (path or URL), if it is there."""
+    filesystem, root = url_to_fs(plain_uri(path))
+    if filesystem.exists(root):
+        filesystem.rm(root, recursive=True)
+
+
 def has_file(path: str, name: str) -> bool:
     """Whether the folder at ``path`` (local or URL) holds a file ``name``."""
     filesystem, root = url_to_fs(plain_uri(path))

@@ -17,8 +17,9 @@ from crossrec_core.lake import Lake, candidates_location, model_location
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.tensors.candidates import load_candidates
 from crossrec_core.tensors.checkpoint import load_checkpoint
+from crossrec_core.tensors.fit_state import save_state
 from crossrec_core.tensors.folders import read_tensors
-from jobs import embed_text, finetune, pretrain
+from jobs import embed_text, finetune, pretrain, training
 from jobs.ground import read_ground
 from jobs.steps import Night
 from jobs.training import count_rows, read_training_batches
@@ -283,6 +284,37 @@ def test_a_catalogue_without_text_leaves_no_vectors(trained, spark, tmp_path):
     assert embed_text.run(settings, night, spark) == {
         "texts_fitted": 0, "item_vectors": 0, "attribute_ids": 0, "item_attributes": 0,
     }  # fmt: skip
+
+
+def test_a_killed_pretraining_goes_on_from_its_last_epoch(trained, spark, tmp_path, monkeypatch):
+    settings, night, _ = trained
+    copytree(settings.lake.path, tmp_path / "lake")
+    copied = replace(night, lake=Lake(str(tmp_path / "lake")))
+    longer = read_settings(tmp_path, pretrain={**FIT, "max_epochs": 4, "patience": 4})
+    ground = read_ground(longer, copied, spark, c.VALIDATE)
+    pretrain.fit_pretrained(longer, ground)
+    whole = load(copied, "validate", "pretrained", "all")
+
+    def save_and_die(path, state, **about):
+        save_state(path, state, **about)
+        if state.epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "save_state", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.fit_pretrained(longer, ground)
+    begun = []
+    monkeypatch.setattr(training, "save_state", lambda path, state, **about: begun.append(state.epoch))
+    num_logged = pretrain.fit_pretrained(longer, ground)
+    resumed = load(copied, "validate", "pretrained", "all")
+
+    assert begun == [3]
+    assert num_logged == len(
+        read_rows(copied.lake, t.TRAINING_LOG, where={c.MODEL: "pretrained", c.PURPOSE: "validate"})
+    )
+    assert resumed.about == whole.about
+    for name, values in whole.model.state_dict().items():
+        assert torch.equal(values, resumed.model.state_dict()[name])
 
 
 def test_models_trained_side_by_side_are_those_trained_one_by_one(trained, spark, tmp_path):

@@ -1,0 +1,146 @@
+"""One network and made-up sequences in, sequences per second of one process and of several out, as JSON.
+
+Ranks share every batch: one process of one thread, two of one thread each, one of two threads; in turns.
+
+python benchmarks/train_ranks.py --out benchmarks/results/train_ranks.json
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import torch.distributed as dist
+import typer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
+
+from benchmarks.feed import describe_machine
+from benchmarks.train_step import CPU, LEARNING_RATE, made_batch, made_model
+from crossrec_core.tensors.batches import Batch
+from crossrec_core.tensors.fit import EpochReport, FitPlan, fit
+from crossrec_core.tensors.pretrain import make_step
+from crossrec_core.tensors.ranks import this_rank
+
+WAYS = {"1 process, 1 thread": (1, 1), "2 processes, 1 thread each": (2, 1), "1 process, 2 threads": (1, 2)}
+DOMAINS, LENGTH, WIDTH = 3, 8, 64
+EPOCHS = 3  # the first is not timed
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="where the JSON goes")] = Path("benchmarks/results/train_ranks.json"),
+    items: Annotated[int, typer.Option(min=2, help="items of each of three domains, all in the softmax")] = 12_000,
+    rows: Annotated[int, typer.Option(min=2, help="sequences of a batch, over all ranks")] = 256,
+    steps: Annotated[int, typer.Option(min=1, help="steps of an epoch")] = 20,
+    repetitions: Annotated[int, typer.Option(min=5, help="runs of each way")] = 5,
+) -> None:
+    """Train a few steps by each way, in turns, and print medians."""
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
+    for _ in range(repetitions):
+        for name, (processes, threads) in WAYS.items():
+            runs[name].append(run_ranks(processes, threads, items=items, rows=rows, steps=steps))
+    results = summarise(runs)
+    report = {
+        "machine": describe_machine(),
+        "versions": {"python": platform.python_version(), "torch": version("torch")},
+        "settings": {"domains": DOMAINS, "items": items, "rows": rows, "length": LENGTH, "width": WIDTH, "steps": steps,
+                     "repetitions": repetitions},
+        "runs": runs,
+        "results": results,
+    }  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=2) + "\n")
+    for name, row in results.items():
+        speed, losses = f"{row['sequences_per_second']:>9.0f} /s{row['times_faster']:>7.2f}x", row["losses"]
+        typer.echo(f"{name:<28}{speed}  losses {losses}")
+    typer.echo(f"written to {out}")
+
+
+def run_ranks(processes: int, threads: int, *, items: int, rows: int, steps: int) -> dict[str, Any]:
+    """The losses and speeds of rank 0, all ranks' sequences counted."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with tempfile.TemporaryDirectory() as folder:
+        words = [str(word) for word in (processes, threads, items, rows, steps, folder)]
+        ranks = [
+            subprocess.Popen([sys.executable, __file__, "rank", str(rank), *words], env=environment)
+            for rank in range(processes)
+        ]
+        ended = [rank.wait() for rank in ranks]
+        if any(ended):
+            raise typer.Exit(1)
+        found: dict[str, Any] = json.loads(Path(folder, "0.json").read_text(encoding="utf-8"))
+        return found
+
+
+def train_rank(rank: int, processes: int, threads: int, items: int, rows: int, steps: int, folder: str) -> None:
+    """What one process does."""
+    torch.set_num_threads(threads)
+    if processes > 1:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=processes)
+    model = made_model(domains=DOMAINS, items=items, length=LENGTH, width=WIDTH, layers=1)
+    candidates = {1 + d: torch.arange(1 + d * items, 1 + (d + 1) * items) for d in range(DOMAINS)}
+    loss_of = make_step(
+        model, candidates, full_softmax_items=items, num_negatives=1, domain_temperature=1.0,
+        generator=torch.Generator().manual_seed(1),
+    )  # fmt: skip
+    plan = FitPlan(
+        max_epochs=EPOCHS, num_epochs=EPOCHS, steps_per_epoch=steps, patience=EPOCHS, learning_rate=LEARNING_RATE,
+        weight_decay=0.01, warmup_share=0.05, clip_norm=1.0,
+    )  # fmt: skip
+    whole = made_batch(domains=DOMAINS, items=items, rows=rows, length=LENGTH)
+    reports: list[EpochReport] = []
+    fit(
+        model,
+        lambda _: share_of(whole, steps),
+        loss_of,
+        plan=plan,
+        seed=1,
+        device=CPU,
+        bf16=True,
+        on_epoch=reports.append,
+    )
+    if rank == 0:
+        found = {
+            "losses": [round(report.metrics["loss"], 4) for report in reports],
+            "sequences_per_second": [round(report.metrics["sequences_per_second"], 1) for report in reports[1:]],
+        }
+        Path(folder, "0.json").write_text(json.dumps(found), encoding="utf-8")
+    if processes > 1:
+        dist.destroy_process_group()
+
+
+def share_of(whole: Batch, steps: int) -> Iterator[Batch]:
+    """This rank's rows of the batch, once per step."""
+    ranks = this_rank()
+    own = Batch(*(getattr(whole, name)[ranks.rank :: ranks.size] for name in Batch.__dataclass_fields__))
+    return (own for _ in range(steps))
+
+
+def summarise(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Median sequences per second, how many times faster than the first way, and the first run's losses."""
+    medians = {
+        name: statistics.median(speed for run in found for speed in run["sequences_per_second"])
+        for name, found in runs.items()
+    }
+    slowest = next(iter(medians.values()))
+    return {
+        name: {"sequences_per_second": round(median, 1), "times_faster": round(median / slowest, 2),
+               "losses": runs[name][0]["losses"]}
+        for name, median in medians.items()
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["rank"]:
+        rank, processes, threads, items, rows, steps = (int(word) for word in sys.argv[2:8])
+        train_rank(rank, processes, threads, items, rows, steps, sys.argv[8])
+    else:
+        typer.run(main)
