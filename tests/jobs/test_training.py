@@ -309,9 +309,9 @@ def test_a_killed_pretraining_goes_on_from_its_last_epoch(trained, spark, tmp_pa
     resumed = load(copied, "validate", "pretrained", "all")
 
     assert begun == [3]
-    assert num_logged == len(
-        read_rows(copied.lake, t.TRAINING_LOG, where={c.MODEL: "pretrained", c.PURPOSE: "validate"})
-    )
+    logged = read_rows(copied.lake, t.TRAINING_LOG, where={c.MODEL: "pretrained", c.PURPOSE: "validate"})
+    assert num_logged == len(logged)
+    assert {row["epoch"] for row in logged} == {0, 1, 2, 3, 4}
     assert resumed.about == whole.about
     for name, values in whole.model.state_dict().items():
         assert torch.equal(values, resumed.model.state_dict()[name])
