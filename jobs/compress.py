@@ -37,11 +37,12 @@ from crossrec_core.tensors.folders import has_file
 from crossrec_core.tensors.ranker import Ranker, recalibrate
 from crossrec_core.tensors.validation import mean_ndcg
 from jobs.finetune import NEURAL, fit_domain_ranker, stage_of
+from jobs.fitted import KIND, as_found, describe_fit, log_rows, model_row, save_model, write_log
 from jobs.ground import Ground, read_ground
 from jobs.lists import FittedModel, read_models
 from jobs.pretrain import purposes_to_fit, settings_found
 from jobs.steps import Night, step_command
-from jobs.training import KIND, as_found, describe_fit, log_rows, model_row, new_model, save_model, train, write_log
+from jobs.training import new_model, train
 
 KIND_INT8 = "neural_int8"
 

@@ -30,7 +30,7 @@ from jobs.training import TOLD, Trained
 
 ROOT = Path(__file__).resolve().parents[1]
 RESTARTS = 2
-TAIL = 2_000  # characters of the ranks' output that an error keeps in a file
+TAIL = 300  # characters of the last line that a rank printed, for the error
 
 Fit = Callable[..., tuple[SequenceModel, Trained]]
 

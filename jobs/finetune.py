@@ -40,6 +40,7 @@ from crossrec_core.tensors.finetune import (
 from crossrec_core.tensors.folders import has_file
 from crossrec_core.tensors.pairs import phi_of_pairs
 from crossrec_core.tensors.ranker import Ranker, fit_ranker, recalibrate
+from jobs.fitted import as_found, describe_fit, log_rows, model_row, save_model, write_log
 from jobs.ground import Ground, read_ground, read_labelled_pairs
 from jobs.pretrain import (
     ALL_DOMAINS,
@@ -52,20 +53,7 @@ from jobs.pretrain import (
 )
 from jobs.processes import run_fits
 from jobs.steps import Night, step_command
-from jobs.training import (
-    Columns,
-    Trained,
-    as_found,
-    count_rows,
-    describe_fit,
-    judge,
-    log_rows,
-    model_row,
-    new_model,
-    save_model,
-    train,
-    write_log,
-)
+from jobs.training import Columns, Trained, count_rows, judge, new_model, train
 
 NEURAL = (c.TRANSFERRED, c.TARGET_ONLY)
 

@@ -38,10 +38,10 @@ from crossrec_core.tensors.meta_heads import POOLED, GradientHead, HeadConfig, b
 from crossrec_core.tensors.meta_validation import Answer, Platt, in_context, judge
 from crossrec_core.tensors.task_features import Tasks, count_features
 from crossrec_core.tensors.validation import HeldOut
+from jobs.fitted import log_rows, write_log
 from jobs.ground import Ground, find_purposes, read_ground
 from jobs.pretrain import ALL_DOMAINS, load_model, purposes_to_fit, refits
 from jobs.steps import Night, step_command
-from jobs.training import log_rows, write_log
 
 META = "meta"
 IN_CONTEXT, FINE_TUNED = "in_context", "fine_tuned"

@@ -26,9 +26,10 @@ from crossrec_core.tensors.checkpoint import load_about, load_checkpoint
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.folders import has_file, remove_folder
 from jobs.distributed import count_ranks, train_on_ranks
+from jobs.fitted import as_found, describe_fit, log_rows, save_model, write_log
 from jobs.ground import Ground, find_purposes, read_ground
 from jobs.steps import Night, step_command
-from jobs.training import Trained, as_found, describe_fit, log_rows, new_model, save_model, train, write_log
+from jobs.training import Trained, new_model, train
 
 ALL_DOMAINS = "all"
 IN_PROGRESS = "pretrained.progress"  # stands in for the model's name until it is whole

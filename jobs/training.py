@@ -1,4 +1,4 @@
-"""Ground and a fresh or pretrained model in; the trained model, its folder, its row and its log out."""
+"""Ground and a fresh or pretrained model in; the model trained, and how it went, out."""
 
 import hashlib
 import json
@@ -7,21 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import parent_process
-from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from crossrec_core import columns as c
-from crossrec_core import tables as t
 from crossrec_core.config import hash_config
-from crossrec_core.delta import write_rows
-from crossrec_core.lake import model_location
 from crossrec_core.settings import FitSettings, Settings
 from crossrec_core.tensors.augment import Augmentation, augment
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, Batch, bucket_by_length, to_batch
-from crossrec_core.tensors.checkpoint import About, save_checkpoint
 from crossrec_core.tensors.distil import make_distil_step
 from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
 from crossrec_core.tensors.feed import read_batches
@@ -29,13 +24,11 @@ from crossrec_core.tensors.finetune import build_model, silence_untouched
 from crossrec_core.tensors.fit import EpochReport, FitPlan, fit
 from crossrec_core.tensors.fit_state import FitState, load_state, save_state
 from crossrec_core.tensors.pretrain import make_step
-from crossrec_core.tensors.ranker import Ranker
 from crossrec_core.tensors.ranks import mix_seed, sum_over_ranks, this_rank
 from crossrec_core.tensors.strategies import Step, freeze, joint_mix, learning_rates, with_source_pull
 from crossrec_core.tensors.validation import HeldOut, mean_ndcg, take_held_out
 from jobs.ground import Ground
 
-KIND = "neural"
 CHUNK_BATCHES = 16  # rows are sorted by length inside chunks of this many batches
 MIN_BATCH_SIZE = 32
 TOLD = "crossrec: "  # begins the lines that a rank prints for people
@@ -165,18 +158,6 @@ def choose_batch_size(stage: FitSettings, num_rows: int) -> int:
     return size
 
 
-def as_found(stage: FitSettings, found: Mapping[str, Any] | None) -> FitSettings:
-    """The stage of a refit: batches as at validate, where its number of epochs was found."""
-    if not found or not found["batch_size"]:
-        return stage
-    return replace(stage, batch_size=found["batch_size"], min_steps=0)
-
-
-def describe_fit(stage: FitSettings, trained: Trained) -> dict[str, Any]:
-    """What a model was trained with, for its folder and its row."""
-    return {**asdict(stage), "batch_size": trained.batch_size, "epochs": trained.epochs}
-
-
 def judge(ground: Ground, model: SequenceModel, domain: str) -> Trained:
     """``train`` for a model that is taken as it is: no epochs, its validation NDCG@10 where the domain has any."""
     started = time.monotonic()
@@ -196,53 +177,6 @@ def count_rows(settings: Settings, ground: Ground, stage: FitSettings, pick_rows
         seed=0, epoch=0, shuffle=False, reader_threads=settings.train.reader_threads,
     )  # fmt: skip
     return sum(len(pick_rows(chunk)["item_nums"]) for chunk in chunks)
-
-
-def save_model(
-    settings: Settings, ground: Ground, model: SequenceModel, name: str, domain: str, *,
-    fitted_with: Mapping[str, Any], ranker: Ranker | None = None,
-) -> str:  # fmt: skip
-    """Write a model's folder; returns its location relative to the lake. Domain "all" has no candidates of its own."""
-    number = ground.candidates.domains.get(domain, 0)
-    about = About(KIND, name, domain, number, ground.candidates.id_fingerprint, dict(fitted_with))
-    location = model_location(ground.night.run_id, ground.purpose, name, domain)
-    save_checkpoint(
-        ground.night.lake.at(location), model, about, candidates_V=ground.candidates.items.get(number), ranker=ranker
-    )
-    return location
-
-
-def log_rows(ground: Ground, *, model: str, stage: str, reports: Sequence[EpochReport]) -> list[dict[str, Any]]:
-    """Epoch reports as rows of training_log."""
-    return [
-        {
-            c.RUN_ID: ground.night.run_id, c.PURPOSE: ground.purpose, c.MODEL: model, "stage": stage,
-            "epoch": report.epoch, "step": report.step, c.METRIC: metric, "value": float(value),
-        }
-        for report in reports
-        for metric, value in report.metrics.items()
-    ]  # fmt: skip
-
-
-def write_log(ground: Ground, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Write training_log rows over those that the same models had in this run and purpose."""
-    if not rows:
-        return 0
-    models = sorted({row[c.MODEL] for row in rows})
-    replaced = {c.RUN_ID: ground.night.run_id, c.PURPOSE: ground.purpose, c.MODEL: models}
-    return write_rows(ground.night.lake, t.TRAINING_LOG, rows, replace=replaced)
-
-
-def model_row(
-    ground: Ground, *, model: str, domain: str, location: str, fitted_with: Mapping[str, Any], seconds: float,
-    kind: str = KIND,
-) -> dict[str, Any]:  # fmt: skip
-    """A row of the models table."""
-    return {
-        c.RUN_ID: ground.night.run_id, c.PURPOSE: ground.purpose, c.MODEL: model, c.DOMAIN: domain, c.KIND: kind,
-        "location": location, "settings": json.dumps(fitted_with, sort_keys=True),
-        "valid_ndcg": fitted_with["valid_ndcg"], "seconds": seconds,
-    }  # fmt: skip
 
 
 def read_training_batches(

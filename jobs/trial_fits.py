@@ -15,10 +15,11 @@ from crossrec_core.tensors.finetune import as_read_by, pick_rows
 from crossrec_core.tensors.fit import EpochReport
 from crossrec_core.tensors.folders import has_file
 from jobs.finetune import stage_of
+from jobs.fitted import KIND
 from jobs.folds import Fold, judged_domains
 from jobs.ground import Ground
 from jobs.pretrain import ALL_DOMAINS
-from jobs.training import KIND, Columns, Trained, new_model, train
+from jobs.training import Columns, Trained, new_model, train
 
 Report = Callable[[int, float], None]
 

@@ -3,7 +3,8 @@
 import pytest
 
 from crossrec_core.config import read_config
-from jobs.training import Trained, as_found, choose_batch_size, describe_fit
+from jobs.fitted import as_found, describe_fit
+from jobs.training import Trained, choose_batch_size
 
 
 @pytest.fixture(scope="module")
