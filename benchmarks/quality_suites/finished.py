@@ -14,6 +14,7 @@ import pandas as pd
 
 from benchmarks.quality_suites import values as stored
 from benchmarks.quality_suites.cells import OWN_SEGMENTS
+from benchmarks.quality_suites.guarded import GUARDED_TRANSFER, with_chosen
 from benchmarks.quality_suites.suite import Part, Suite
 from crossrec_core import columns as c
 from crossrec_core.errors import ConfigError, InputError
@@ -106,6 +107,7 @@ def read_values(finished: Sequence[Finished], suite: Suite) -> pd.DataFrame:
     frames = []
     for each in finished:
         frame = stored.read_values(each.values, each.about["shared"], measures=suite.stored, segments=segments)
+        frame = with_chosen(frame, each.about.get("transfer", {}), GUARDED_TRANSFER)
         if each.part.keep:
             frame = frame[frame[c.MODEL].isin(each.part.keep)].replace({c.MODEL: each.part.keep})
         frames.append(frame.assign(table=each.part.table, cut=each.cut, seed=each.seed, part=each.part.name))

@@ -17,7 +17,6 @@ import pandas as pd
 from pyspark.sql import SparkSession
 
 from benchmarks.peers.run import peer_user_metrics
-from benchmarks.quality_suites.cells import OWN_SEGMENTS
 from benchmarks.quality_suites.clicks import read_clicks, rounded
 from benchmarks.quality_suites.finished import (
     KEPT_SEGMENTS,
@@ -29,6 +28,7 @@ from benchmarks.quality_suites.finished import (
     values_file,
     write_finished,
 )
+from benchmarks.quality_suites.guarded import SERVED, read_decisions, read_transfer, with_chosen
 from benchmarks.quality_suites.sampled import sampled_user_metrics
 from benchmarks.quality_suites.suite import Part, Suite
 from crossrec_core import columns as c
@@ -47,7 +47,6 @@ LIST_STEPS = ("score", "evaluate")
 LATER_STEPS = ("serve", "publish")
 DATA_HERE = "../shared/data"  # where conf/ says the raw files lie
 SAMPLE_SEED = 5
-SERVED = "served"
 CHOSEN_FILE = "chosen_on_validation"
 ANYWHERE = Places(Path("data"), Path("work"), Path("results"))
 
@@ -144,33 +143,6 @@ def fill(node: Any, folders: dict[str, str]) -> Any:
     return node
 
 
-def read_decisions(night: Night) -> dict[str, dict[str, str]]:
-    """The model that the guard chose, by target domain and segment of users."""
-    columns = [c.DOMAIN, c.SEGMENT, "decision"]
-    report = read_arrow(night.lake, t.TRANSFER_REPORT, where={c.RUN_ID: night.run_id}, columns=columns)
-    decisions: dict[str, dict[str, str]] = {}
-    for row in report.to_pylist():
-        if row[c.SEGMENT] in (c.ALL, *OWN_SEGMENTS):
-            decisions.setdefault(row[c.DOMAIN], {})[row[c.SEGMENT]] = row["decision"]
-    return decisions
-
-
-def with_served(values: pd.DataFrame, decisions: dict[str, dict[str, str]]) -> pd.DataFrame:
-    """Add, as the model ``served``, each user's rows of the model that the guard chose for users of their segment.
-
-    A segment without a decision has its domain's. The guard chooses who makes lists: clicks have no part in it.
-    """
-    lists = values[~values[c.METRIC].str.startswith("click_")]
-    users = values.loc[values[c.SEGMENT].isin(OWN_SEGMENTS), [c.DOMAIN, c.USER_ID, c.SEGMENT]].drop_duplicates()
-    chosen = [
-        decisions.get(domain, {}).get(segment, decisions.get(domain, {}).get(c.ALL))
-        for domain, segment in zip(users[c.DOMAIN], users[c.SEGMENT], strict=True)
-    ]
-    by_user = users.assign(**{c.MODEL: chosen})[[c.DOMAIN, c.USER_ID, c.MODEL]]
-    served = lists.merge(by_user, on=[c.DOMAIN, c.USER_ID, c.MODEL], how="inner").assign(**{c.MODEL: SERVED})
-    return pd.concat([values, served], ignore_index=True)
-
-
 def suite_folder(suite: Suite, places: Places) -> Path:
     """Everything of a suite below the work folder."""
     return places.work / suite.name
@@ -230,8 +202,8 @@ def _run_seed(
     suite: Suite, part: Part, settings: Settings, night: Night, spark: SparkSession, places: Places
 ) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
     """Users' measures; the guard's choices, measures of clicks and the seconds of each step."""
-    values, decisions = _run_steps(suite, settings, night, spark)
-    return values, {"decisions": decisions, "clicks": read_clicks(night, suite), "seconds": _seconds(night)}
+    values, choices = _run_steps(suite, settings, night, spark)
+    return values, {**choices, "clicks": read_clicks(night, suite), "seconds": _seconds(night)}
 
 
 def _run_peers(
@@ -243,13 +215,14 @@ def _run_peers(
         part.peers, settings, night, spark, environments=places.work / PEER_ENVIRONMENTS, lists=lists
     )
     seconds = {name: fit["seconds"] for name, fit in fits.items()}
-    return _only_stored(values, suite), {"decisions": {}, "clicks": [], "seconds": seconds, "peers": fits}
+    found = {"decisions": {}, "transfer": {}, "clicks": [], "seconds": seconds, "peers": fits}
+    return _only_stored(values, suite), found
 
 
 def _run_steps(
     suite: Suite, settings: Settings, night: Night, spark: SparkSession
-) -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:  # fmt: skip
-    """Users' measures, and the guard's choices."""
+) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
+    """Users' measures, and the guard's choices among all models and between transfer and none."""
     sampled = suite.sampled_negatives
     for step in _steps_of_a_seed(suite):
         _run(step, settings, night, spark)
@@ -258,9 +231,9 @@ def _run_steps(
         values = sampled_user_metrics(
             settings, night, spark, num_negatives=sampled, seed=SAMPLE_SEED, measures=suite.measures
         )
-        return values, {}
-    decisions = read_decisions(night)
-    return with_served(_read_user_metrics(night, suite), decisions), decisions
+        return values, {"decisions": {}, "transfer": {}}
+    choices = {"decisions": read_decisions(night), "transfer": read_transfer(night, settings)}
+    return with_chosen(_read_user_metrics(night, suite), choices["decisions"], SERVED), choices
 
 
 def _seconds(night: Night) -> dict[str, float]:

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.quality_suites.clicks import click_rows, read_clicks, rounded, with_best_constant
 from benchmarks.quality_suites.finished import Finished
+from benchmarks.quality_suites.guarded import SERVED, with_chosen
 from benchmarks.quality_suites.measure import measure
-from benchmarks.quality_suites.nights import with_served
 from benchmarks.quality_suites.suite import Comparison, Part, Suite
 from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
@@ -97,7 +97,7 @@ def test_pools_weigh_their_domains_by_pairs():
 def test_sums_are_rounded_and_counts_are_not_served():
     values = make_sums(("m", "u", 4, 1, 1 / 3, 1.0)).drop(columns=["table", "cut", "seed"])
     assert rounded(values).set_index("metric")["value"]["click_log_loss_sum"] == 0.33333
-    assert len(with_served(values, {"a": {"all": "m"}})) == len(values)
+    assert len(with_chosen(values, {"a": {"all": "m"}}, SERVED)) == len(values)
 
 
 def test_other_measures_come_from_metrics_cut_by_cut(tmp_path):

@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 from benchmarks.quality_suites.finished import Places, agree
-from benchmarks.quality_suites.nights import ANYWHERE, part_settings, plain_settings, with_served
+from benchmarks.quality_suites.nights import ANYWHERE, part_settings, plain_settings
 from benchmarks.quality_suites.suite import Suite
-from tests.benchmarks.made_values import make_values
 
 DOMAIN = {"domains": {"a": {"path": "{data}/a.csv"}, "b": {"path": "{work}/b.tsv"}}}
 OTHER_FILE = {"domains": {"a": {"path": "{data}/other.csv"}, "b": {"path": "{work}/b.tsv"}}}
@@ -13,19 +12,6 @@ OTHER_FILE = {"domains": {"a": {"path": "{data}/other.csv"}, "b": {"path": "{wor
 
 def make_suite(**options) -> Suite:
     return Suite(name="made", title="made up", protocol="none", settings=DOMAIN, metrics=["ndcg@10"], **options)
-
-
-def test_each_user_is_served_by_the_model_that_the_guard_chose_for_their_segment():
-    values = make_values(
-        ("m", "a", "u", "warm", 0.1), ("k", "a", "u", "warm", 0.2), ("m", "a", "u", "known_items", 0.3),
-        ("k", "a", "u", "known_items", 0.4), ("m", "a", "v", "cold_in_domain", 0.5),
-        ("k", "a", "v", "cold_in_domain", 0.6), ("m", "b", "u", "warm", 0.7),
-    )  # fmt: skip
-    found = with_served(values, {"a": {"all": "m", "warm": "k"}, "b": {"all": "m"}})
-    served = found[found["model"] == "served"]
-    assert sorted(served["value"]) == [0.2, 0.4, 0.5, 0.7]
-    assert len(found) == len(values) + 4
-    assert len(with_served(values, {})) == len(values)
 
 
 def test_plain_settings_tell_settings_apart_and_folders_not(tmp_path):
