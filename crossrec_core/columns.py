@@ -104,6 +104,9 @@ CROSSREC = "crossrec"
 STACKED_BASELINES = "stacked_baselines"
 # Neural models by name: what is trained on all sources, what starts from it, what never saw another domain
 PRETRAINED, TRANSFERRED, TARGET_ONLY = "pretrained", "transferred", "target_only"
+# The pretrained model with a head that a user's few events adapt, where that is ahead of it
+ADAPTED, META = "adapted", "meta"
+ALL_DOMAINS = "all"  # the domain of what belongs to no single one
 # Ways to make a transferred model, from the one that changes the pretrained model least; then the control
 ZERO_SHOT, ADAPTER, FEATURE, PARAMETER, JOINT = "zero_shot", "adapter", "feature", "parameter", "joint"
 STRATEGIES = (ZERO_SHOT, ADAPTER, FEATURE, PARAMETER, JOINT, TARGET_ONLY)

@@ -43,8 +43,8 @@ from crossrec_core.tensors.folders import has_file, open_folder
 from crossrec_core.tensors.ranker import Ranker, fit_ranker, load_ranker, recalibrate, save_ranker
 from crossrec_core.tensors.scorer import BLEND, load_source
 from crossrec_core.tensors.sources import Source
-from jobs import finetune, fit_baselines
 from jobs.ground import Ground, read_ground, read_labelled_pairs
+from jobs.one_model import fit_one
 from jobs.pretrain import purposes_to_fit
 from jobs.steps import Night, step_command
 
@@ -63,7 +63,9 @@ class Blended:
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
     """Blend the fitted models of each target domain into crossrec."""
     num_models = 0
-    blends = {c.CROSSREC: settings.blend.models, c.STACKED_BASELINES: settings.blend.stacked_baselines}
+    # A head that is on joins by itself: its gate has judged it
+    own = list(dict.fromkeys([*settings.blend.models, c.ADAPTED])) if settings.blend.models else []
+    blends = {c.CROSSREC: own, c.STACKED_BASELINES: settings.blend.stacked_baselines}
     for purpose in purposes_to_fit(settings, night):
         ground = read_ground(settings, night, spark, purpose)
         for name, models in blends.items():
@@ -81,10 +83,7 @@ def fit_for_purpose(
     assert fitted is not None, "a model that was not validated is never chosen"
     started = time.monotonic()
     for name in fitted.sources:
-        if name in settings.baselines.models:
-            fit_baselines.fit_for_purpose(settings, night, spark, purpose=purpose, model=name, domain=domain)
-        else:
-            finetune.fit_for_purpose(settings, night, spark, purpose=purpose, domain=domain, model=name)
+        fit_one(settings, night, spark, purpose=purpose, model=name, domain=domain)
     ground = read_ground(settings, night, spark, purpose)
     return _save(ground, c.CROSSREC, domain, fitted, time.monotonic() - started)
 

@@ -43,8 +43,7 @@ from crossrec_core.tensors.ranker import Ranker, fit_ranker, recalibrate
 from jobs.fitted import as_found, describe_fit, log_rows, model_row, save_model, write_log
 from jobs.ground import Ground, read_ground, read_labelled_pairs
 from jobs.pretrain import (
-    ALL_DOMAINS,
-    fit_pretrained,
+    ensure_pretrained,
     load_model,
     load_validated,
     purposes_to_fit,
@@ -122,9 +121,8 @@ def fit_for_purpose(
     ``transferred`` the purpose's pretrained model is fitted first unless it is there.
     """
     ground = read_ground(settings, night, spark, purpose)
-    pretrained = night.lake.at(model_location(night.run_id, purpose, c.PRETRAINED, ALL_DOMAINS))
-    if model == c.TRANSFERRED and not has_file(pretrained, "model.json"):
-        fit_pretrained(settings, ground)
+    if model == c.TRANSFERRED:
+        ensure_pretrained(settings, ground)
     row, logged = _fit_domain(settings, ground, domain, model, epochs)
     write_log(ground, logged)
     return row
@@ -243,7 +241,7 @@ def _start(settings: Settings, ground: Ground, strategy: str) -> SequenceModel:
     """Fresh weights; but for the control overwritten by the pretrained ones of the same purpose."""
     model = new_model(settings, ground)
     if strategy != c.TARGET_ONLY:
-        location = model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, ALL_DOMAINS)
+        location = model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, c.ALL_DOMAINS)
         model.load_state_dict(load_model(ground, location).state_dict())
     return model
 

@@ -2,19 +2,20 @@
 
     validate: train on the sources' known events, stop and calibrate on half of the validation users, judge by the rest
     backtest: refit on train + validation for the epochs found; calibration and gate are those of validate
-    -> checkpoints/RUN/PURPOSE/meta/all, meta_report, training_log
+    -> checkpoints/RUN/PURPOSE/meta/all, meta_report, training_log; the model "adapted" of each domain where it is on
 
 Beside the head a pooled one is trained, the same for all users. The report holds the head against it, against it after
 gradient steps on each user's events, and against the in-context model, which reads the events and adapts nothing.
 """
 
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -31,38 +32,87 @@ from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
 from crossrec_core.tensors.candidates import Candidates
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.feed import read_batches
-from crossrec_core.tensors.learning_curves import Asking, CurvePoint, calibrate, gate, learning_curves, split_users
+from crossrec_core.tensors.folders import has_file
+from crossrec_core.tensors.learning_curves import (
+    Asking,
+    CurvePoint,
+    calibrate,
+    gate,
+    learning_curves,
+    split_users,
+    whole_ndcg,
+)
 from crossrec_core.tensors.meta import FittedHead, TaskPlan, make_tasks, train_heads
 from crossrec_core.tensors.meta_artifacts import AboutHead, load_head, save_head
 from crossrec_core.tensors.meta_heads import POOLED, GradientHead, HeadConfig, build_head
 from crossrec_core.tensors.meta_validation import Answer, Platt, in_context, judge
 from crossrec_core.tensors.task_features import Tasks, count_features
-from crossrec_core.tensors.validation import HeldOut
+from crossrec_core.tensors.validation import HeldOut, mean_over_domains
+from jobs.adapted import remove_adapted, save_adapted
 from jobs.fitted import log_rows, write_log
 from jobs.ground import Ground, find_purposes, read_ground
-from jobs.pretrain import ALL_DOMAINS, load_model, purposes_to_fit, refits
+from jobs.pretrain import ensure_pretrained, load_model, purposes_to_fit, refits
 from jobs.steps import Night, step_command
 
-META = "meta"
 IN_CONTEXT, FINE_TUNED = "in_context", "fine_tuned"
 
 
+@dataclass(frozen=True)
+class Validated:
+    """A head that was judged: what it is, its NDCG@10 by domain, and the rows written."""
+
+    about: AboutHead
+    ndcg: Mapping[str, float | None]
+    num_reported: int
+    num_logged: int
+
+
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
-    """Meta-train a head on the source domains and judge on each target where it is on."""
-    counts = {"heads": 0, t.META_REPORT.name: 0, t.TRAINING_LOG.name: 0}
+    """Meta-train a head on the source domains, judge it on each target, and make a model of it where it is on."""
+    counts = {"heads": 0, t.MODELS.name: 0, t.META_REPORT.name: 0, t.TRAINING_LOG.name: 0}
     if settings.meta.method == "none":
         return counts
     for purpose in purposes_to_fit(settings, night):
+        started = time.monotonic()
         ground = read_ground(settings, night, spark, purpose)
         found = validated_head(ground)
         if found is None:
-            num_reported, num_logged = fit_and_judge(settings, ground)
-            counts[t.META_REPORT.name] += num_reported
+            validated = fit_and_judge(settings, ground)
         else:
-            num_logged = refit(settings, ground, *found)
-        counts[t.TRAINING_LOG.name] += num_logged
+            validated = Validated(found[1], {}, 0, refit(settings, ground, *found))
+        rows = adapted_rows(settings, ground, validated, time.monotonic() - started)
+        replaced = {c.RUN_ID: night.run_id, c.PURPOSE: purpose, c.MODEL: c.ADAPTED}
+        counts[t.MODELS.name] += write_rows(night.lake, t.MODELS, rows, replace=replaced)
+        counts[t.META_REPORT.name] += validated.num_reported
+        counts[t.TRAINING_LOG.name] += validated.num_logged
         counts["heads"] += 1
     return counts
+
+
+def fit_for_purpose(
+    settings: Settings, night: Night, spark: SparkSession, *, purpose: str, domain: str
+) -> dict[str, Any]:
+    """Fit a purpose's head, and the model beneath it, unless they are there; returns the domain's ``models`` row."""
+    started = time.monotonic()
+    ground = read_ground(settings, night, spark, purpose)
+    ensure_pretrained(settings, ground)
+    location = model_location(night.run_id, purpose, c.META, c.ALL_DOMAINS)
+    if not has_file(night.lake.at(location), "meta.json"):
+        found = validated_head(ground)
+        assert found is not None, "a model that was not validated is never chosen"
+        refit(settings, ground, *found)
+    seconds = time.monotonic() - started
+    return save_adapted(ground, domain, asking=to_asking(settings), valid_ndcg=None, seconds=seconds)
+
+
+def adapted_rows(settings: Settings, ground: Ground, validated: Validated, seconds: float) -> list[dict[str, Any]]:
+    """Make a model of the head in each domain where it is on; their rows of the models table."""
+    is_on = {domain: on and domain in ground.candidates.domains for domain, on in validated.about.is_on.items()}
+    remove_adapted(ground, is_on)
+    return [
+        save_adapted(ground, domain, asking=to_asking(settings), valid_ndcg=validated.ndcg.get(domain), seconds=seconds)
+        for domain in sorted(domain for domain, on in is_on.items() if on)
+    ]
 
 
 def validated_head(ground: Ground) -> tuple[nn.Module, AboutHead] | None:
@@ -70,19 +120,19 @@ def validated_head(ground: Ground) -> tuple[nn.Module, AboutHead] | None:
     night = ground.night
     if ground.purpose == c.VALIDATE or c.VALIDATE not in find_purposes(night.lake, night.run_id):
         return None
-    location = model_location(night.run_id, c.VALIDATE, META, ALL_DOMAINS)
+    location = model_location(night.run_id, c.VALIDATE, c.META, c.ALL_DOMAINS)
     return load_head(night.lake.at(location), id_fingerprint=ground.candidates.id_fingerprint)
 
 
-def fit_and_judge(settings: Settings, ground: Ground) -> tuple[int, int]:
-    """Fit the head and its pooled control, write artifact, report and log; returns the rows of the latter two."""
+def fit_and_judge(settings: Settings, ground: Ground) -> Validated:
+    """Fit the head and its pooled control; write artifact, report and log."""
     method, model, candidates = settings.meta.method, read_model(ground), on_device(ground)
     heads = {name: new_head(settings, ground, name) for name in (method, POOLED)}
     split = {domain: split_users(held_out) for domain, held_out in judged_domains(settings, ground).items()}
     tuning = {domain: users for domain, (users, _) in split.items() if len(users.truth_RT)}
     fitted = train(settings, ground, model, heads, tuning, dict.fromkeys(heads, settings.meta.max_epochs))
     answers = to_answers(heads, method, settings.meta.inner_steps)
-    asking, platt, is_on, rows = to_asking(settings), {}, {}, []
+    asking, platt, is_on, ndcg, rows = to_asking(settings), {}, {}, {}, []
     for domain, (tuning_users, judging_users) in split.items():
         of_domain = calibrate(model, answers, tuning_users, candidates, asking)
         points = learning_curves(
@@ -91,16 +141,17 @@ def fit_and_judge(settings: Settings, ground: Ground) -> tuple[int, int]:
         )  # fmt: skip
         is_on[domain], reason = gate(points, model=method, baseline=IN_CONTEXT)
         platt[domain] = of_domain[method]
+        ndcg[domain] = whole_ndcg(points, method)
         rows += report_rows(ground, domain, points, is_on=is_on[domain], reason=reason)
-    save(settings, ground, heads[method], fitted[method], platt, is_on)
-    num_rows = write_rows(ground.night.lake, t.META_REPORT, rows, replace={c.RUN_ID: ground.night.run_id})
-    return num_rows, write_epochs(ground, fitted)
+    about = save(settings, ground, heads[method], fitted[method], platt, is_on)
+    num_reported = write_rows(ground.night.lake, t.META_REPORT, rows, replace={c.RUN_ID: ground.night.run_id})
+    return Validated(about, ndcg, num_reported, write_epochs(ground, fitted))
 
 
 def refit(settings: Settings, ground: Ground, validated: nn.Module, about: AboutHead) -> int:
     """Fit the head for a later purpose as long as validate found best, or copy it; returns the rows of the log."""
     if not refits(settings, ground.purpose):
-        location = model_location(ground.night.run_id, ground.purpose, META, ALL_DOMAINS)
+        location = model_location(ground.night.run_id, ground.purpose, c.META, c.ALL_DOMAINS)
         save_head(ground.night.lake.at(location), validated, about)
         return 0
     name = about.config.method
@@ -113,7 +164,7 @@ def refit(settings: Settings, ground: Ground, validated: nn.Module, about: About
 
 def read_model(ground: Ground) -> SequenceModel:
     """The purpose's pretrained model, frozen."""
-    location = model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, ALL_DOMAINS)
+    location = model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, c.ALL_DOMAINS)
     return load_model(ground, location).to(ground.device).requires_grad_(False).eval()
 
 
@@ -152,7 +203,11 @@ def train(
 
     def validate(trained: Mapping[str, nn.Module]) -> dict[str, float]:
         found = [judge(model, trained, users, candidates, num_kept=None, **vars(asking)) for users in tuning.values()]
-        return {name: sum(float(judged[name].ndcg_R.mean()) for judged in found) / len(found) for name in trained}
+        num_users = [len(users.truth_RT) for users in tuning.values()]
+        return {
+            name: mean_over_domains([float(judged[name].ndcg_R.mean()) for judged in found], num_users)
+            for name in trained
+        }
 
     return train_heads(
         heads, lambda epoch: batches(settings, ground, model, candidates, epoch),
@@ -209,16 +264,17 @@ def to_asking(settings: Settings) -> Asking:
 def save(
     settings: Settings, ground: Ground, head: nn.Module, fitted: FittedHead, platt: Mapping[str, Platt],
     is_on: Mapping[str, bool],
-) -> None:  # fmt: skip
-    """Write the head's folder."""
+) -> AboutHead:  # fmt: skip
+    """Write the head's folder; returns what it says of the head."""
     about = AboutHead(
         config=head_config(settings, ground, settings.meta.method),
         id_fingerprint=ground.candidates.id_fingerprint, epochs=fitted.best_epoch, valid_ndcg=fitted.best_value,
         platt=platt, is_on=is_on,
         settings=asdict(settings.meta),
     )  # fmt: skip
-    location = model_location(ground.night.run_id, ground.purpose, META, ALL_DOMAINS)
+    location = model_location(ground.night.run_id, ground.purpose, c.META, c.ALL_DOMAINS)
     save_head(ground.night.lake.at(location), head, about)
+    return about
 
 
 def report_rows(
@@ -242,7 +298,7 @@ def write_epochs(ground: Ground, fitted: Mapping[str, FittedHead]) -> int:
     rows = [
         row
         for name, head in fitted.items()
-        for row in log_rows(ground, model=f"{META}.{name}", stage="meta_train", reports=head.epochs)
+        for row in log_rows(ground, model=f"{c.META}.{name}", stage="meta_train", reports=head.epochs)
     ]
     return write_log(ground, rows)
 

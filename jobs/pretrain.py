@@ -31,7 +31,6 @@ from jobs.ground import Ground, find_purposes, read_ground
 from jobs.steps import Night, step_command
 from jobs.training import Trained, new_model, train
 
-ALL_DOMAINS = "all"
 IN_PROGRESS = "pretrained.progress"  # stands in for the model's name until it is whole
 
 
@@ -52,14 +51,14 @@ def purposes_to_fit(settings: Settings, night: Night) -> list[str]:
 
 def fit_pretrained(settings: Settings, ground: Ground) -> int:
     """Fit or copy the pretrained model of a purpose; returns the rows written to training_log."""
-    found = settings_found(ground, c.PRETRAINED, ALL_DOMAINS)
+    found = settings_found(ground, c.PRETRAINED, c.ALL_DOMAINS)
     if found is not None and not refits(settings, ground.purpose):
-        save_model(settings, ground, load_validated(ground, c.PRETRAINED, ALL_DOMAINS), c.PRETRAINED, ALL_DOMAINS,
+        save_model(settings, ground, load_validated(ground, c.PRETRAINED, c.ALL_DOMAINS), c.PRETRAINED, c.ALL_DOMAINS,
                    fitted_with=found)  # fmt: skip
         return 0
     stage, epochs = as_found(settings.train.pretrain, found), found["epochs"] if found else None
     sources = [name for name in settings.sources if name in ground.candidates.domains]
-    progress = ground.night.lake.at(model_location(ground.night.run_id, ground.purpose, IN_PROGRESS, ALL_DOMAINS))
+    progress = ground.night.lake.at(model_location(ground.night.run_id, ground.purpose, IN_PROGRESS, c.ALL_DOMAINS))
     if count_ranks(settings, ground) > 1:
         model = new_model(settings, ground)
         trained = train_on_ranks(fit_sources, settings, ground, model, stage, sources, epochs, progress)
@@ -67,9 +66,16 @@ def fit_pretrained(settings: Settings, ground: Ground) -> int:
         model, trained = fit_sources(settings, ground, stage, sources, epochs, progress)
     ndcg = found["valid_ndcg"] if found else trained.valid_ndcg
     fitted_with = {**describe_fit(stage, trained), "valid_ndcg": ndcg, "domains": sources}
-    save_model(settings, ground, model, c.PRETRAINED, ALL_DOMAINS, fitted_with=fitted_with)
+    save_model(settings, ground, model, c.PRETRAINED, c.ALL_DOMAINS, fitted_with=fitted_with)
     remove_folder(progress)
     return write_log(ground, log_rows(ground, model=c.PRETRAINED, stage="pretrain", reports=trained.reports))
+
+
+def ensure_pretrained(settings: Settings, ground: Ground) -> None:
+    """Fit the pretrained model of a purpose unless it is there."""
+    location = model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, c.ALL_DOMAINS)
+    if not has_file(ground.night.lake.at(location), "model.json"):
+        fit_pretrained(settings, ground)
 
 
 def fit_sources(

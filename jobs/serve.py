@@ -24,8 +24,10 @@ from crossrec_core.frames.transfer import UNTESTED_ORDER
 from crossrec_core.frames.user_frame import Target, wanted_by_everyone
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
-from jobs import blend, finetune, fit_baselines
+from jobs import blend, finetune
+from jobs.adapted import is_adapted
 from jobs.lists import read_targets, read_users, to_model, write_lists
+from jobs.one_model import fit_one
 from jobs.steps import Night, step_command
 
 
@@ -62,7 +64,8 @@ def choose_models(settings: Settings, night: Night) -> dict[str, dict[str, tuple
         )
     if settings.score.serve_models == "all":
         return {
-            domain: dict.fromkeys(_with_blend(available, night, domain), c.USER_SEGMENTS) for domain in settings.targets
+            domain: dict.fromkeys(_with_validated(available, night, domain), c.USER_SEGMENTS)
+            for domain in settings.targets
         }
     report = read_rows(night.lake, t.TRANSFER_REPORT, where={c.RUN_ID: night.run_id})
     decided = {(row[c.DOMAIN], row[c.SEGMENT]): row["decision"] for row in report}
@@ -70,9 +73,11 @@ def choose_models(settings: Settings, night: Night) -> dict[str, dict[str, tuple
     return {domain: _by_model(decided, domain, untested) for domain in settings.targets}
 
 
-def _with_blend(models: Sequence[str], night: Night, domain: str) -> list[str]:
-    """The blend too, where one was fitted at validate."""
-    return [*models, c.CROSSREC] if blend.read_blended(night, c.CROSSREC, domain) else list(models)
+def _with_validated(models: Sequence[str], night: Night, domain: str) -> list[str]:
+    """The head's model and the blend too, where validate has made them."""
+    adapted = [c.ADAPTED] if is_adapted(night, domain) else []
+    blended = [c.CROSSREC] if blend.read_blended(night, c.CROSSREC, domain) else []
+    return [*models, *adapted, *blended]
 
 
 def fittable_models(settings: Settings) -> list[str]:
@@ -88,9 +93,7 @@ def fit(settings: Settings, night: Night, spark: SparkSession, *, model: str, do
     """
     if model == c.CROSSREC:
         return blend.fit_for_purpose(settings, night, spark, purpose=c.SERVE, domain=domain)
-    if model in (c.TRANSFERRED, c.TARGET_ONLY):
-        return finetune.fit_for_purpose(settings, night, spark, purpose=c.SERVE, domain=domain, model=model)
-    return fit_baselines.fit_for_purpose(settings, night, spark, purpose=c.SERVE, model=model, domain=domain)
+    return fit_one(settings, night, spark, purpose=c.SERVE, model=model, domain=domain)
 
 
 def read_wanted(night: Night, spark: SparkSession, targets: Sequence[Target]) -> DataFrame:

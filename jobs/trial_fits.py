@@ -18,7 +18,6 @@ from jobs.finetune import stage_of
 from jobs.fitted import KIND
 from jobs.folds import Fold, judged_domains
 from jobs.ground import Ground
-from jobs.pretrain import ALL_DOMAINS
 from jobs.training import Columns, Trained, new_model, train
 
 Report = Callable[[int, float], None]
@@ -30,7 +29,7 @@ def fit_folds(settings: Settings, folds: Sequence[Fold], report: Report) -> list
     ``report`` hears, after each epoch, the mean of the parts done and the best so far of the present one.
     """
     model, stage = settings.tune.model, tuned_stage(settings)
-    domains = [ALL_DOMAINS] if model == c.PRETRAINED else judged_domains(settings)
+    domains = [c.ALL_DOMAINS] if model == c.PRETRAINED else judged_domains(settings)
     parts = [(fold, domain) for fold in folds for domain in domains]
     values: list[float] = []
     for place, (fold, domain) in enumerate(parts):
@@ -88,7 +87,7 @@ def pretrain_folds(settings: Settings, folds: Sequence[Fold]) -> None:
         if fold.back == 0 or has_file(path, "model.json"):
             continue
         model, _ = _pretrain(settings, fold.ground, lambda report: None)
-        about = About(KIND, c.PRETRAINED, ALL_DOMAINS, 0, fold.ground.candidates.id_fingerprint, {})
+        about = About(KIND, c.PRETRAINED, c.ALL_DOMAINS, 0, fold.ground.candidates.id_fingerprint, {})
         save_checkpoint(path, model, about)
 
 
@@ -96,7 +95,7 @@ def _pretrained_path(fold: Fold) -> str:
     if fold.back:
         return f"{fold.folder}/pretrained"
     night = fold.ground.night
-    return night.lake.at(model_location(night.run_id, c.VALIDATE, c.PRETRAINED, ALL_DOMAINS))
+    return night.lake.at(model_location(night.run_id, c.VALIDATE, c.PRETRAINED, c.ALL_DOMAINS))
 
 
 def _start(settings: Settings, fold: Fold, ground: Ground) -> SequenceModel:

@@ -42,7 +42,6 @@ from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
 from jobs.folds import Fold, judged_domains, make_folds, require_local
 from jobs.ground import read_ground
-from jobs.pretrain import ALL_DOMAINS
 from jobs.processes import end_with_parent
 from jobs.steps import Night, step_command
 from jobs.studies import (
@@ -88,7 +87,7 @@ class Task:
 
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
     """Search for better settings of one model on blocks of the training and validation windows."""
-    name = f"{settings.tune.model}.{'+'.join(settings.tune.domains) or ALL_DOMAINS}"
+    name = f"{settings.tune.model}.{'+'.join(settings.tune.domains) or c.ALL_DOMAINS}"
     folder = require_local(night.lake.at(tune_location(night.run_id))) / name
     space = checked_space(settings)
     with only_tuner(folder):

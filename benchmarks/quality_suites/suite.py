@@ -14,7 +14,7 @@ ALL = "all"
 LOSSES = {"click_log_loss": "click_log_loss_sum", "click_brier": "click_brier_sum"}
 LOWER_IS_BETTER = (*LOSSES, "click_ece")
 BEST_CONSTANT = "best_constant"
-OUR_MODELS = ("crossrec", "served", "transferred", "target_only", "single_domain_ids")
+OUR_MODELS = ("crossrec", "served", "transferred", "guarded_transfer", "adapted", "target_only", "single_domain_ids")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ BASELINES = (
     "cmf", "emcdr",
 )  # fmt: skip
 # From the simplest: whom the guard prefers among models within one standard error. What is not listed is less simple.
-SIMPLICITY = (*BASELINES, c.TARGET_ONLY, c.TRANSFERRED, c.CROSSREC)
+SIMPLICITY = (*BASELINES, c.TARGET_ONLY, c.TRANSFERRED, c.ADAPTED, c.CROSSREC)
 # What is served where nothing could be compared
 UNTESTED_ORDER = (
     c.TRANSFERRED, "markov", "slist", "item_knn", "ease", "cmf", "als", "ials", "emcdr", "text_knn",

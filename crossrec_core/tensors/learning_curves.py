@@ -94,7 +94,7 @@ def learning_curves(
 def gate(points: Sequence[CurvePoint], *, model: str, baseline: str) -> tuple[bool, str]:
     """Whether a head is on, and why: its NDCG's interval over the baseline's on whole histories is above zero."""
     for point in points:
-        if (point.model, point.baseline, point.support, point.metric) == (model, baseline, WHOLE, NDCG):
+        if _is_whole_ndcg(point, model) and point.baseline == baseline:
             found = point.interval
             reason = (
                 f"ndcg@{point.n} of {model} {point.value:.4f} against {baseline} {point.baseline_value:.4f} on "
@@ -102,6 +102,15 @@ def gate(points: Sequence[CurvePoint], *, model: str, baseline: str) -> tuple[bo
             )
             return found.low > 0, reason
     return False, "no validation users to judge by"
+
+
+def whole_ndcg(points: Sequence[CurvePoint], model: str) -> float | None:
+    """A model's NDCG for users with all their events; None without any."""
+    return next((point.value for point in points if _is_whole_ndcg(point, model)), None)
+
+
+def _is_whole_ndcg(point: CurvePoint, model: str) -> bool:
+    return (point.model, point.support, point.metric) == (model, WHOLE, NDCG)
 
 
 def _compare(

@@ -14,7 +14,7 @@ from torch import Tensor
 from crossrec_core import columns as c
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, keep_domain
 from crossrec_core.tensors.block_scores import BlockScorer, BlockScores, DomainCandidates, pad_rows, with_fill
-from crossrec_core.tensors.checkpoint import Checkpoint, load_checkpoint
+from crossrec_core.tensors.checkpoint import Checkpoint, load_checkpoint, precompute_vectors
 from crossrec_core.tensors.compress import load_int8
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.folders import read_tensors
@@ -45,6 +45,12 @@ def load_neural_as_cold(folder: Path, settings: dict[str, Any], candidates: Doma
         vectors_VD = checkpoint.model.item_vectors(candidates.items_V, everything_I)
     all_cold = replace(candidates, is_cold_V=torch.ones_like(candidates.is_cold_V))
     return _scorer(checkpoint, lambda places: vectors_VD[places], all_cold)
+
+
+def in_context_scorer(checkpoint: Checkpoint, candidates: DomainCandidates) -> BlockScorer:
+    """The scorer of a model that was trained for no domain of its own, such as the pretrained one."""
+    vectors_VD = precompute_vectors(checkpoint.model, candidates.items_V)
+    return _scorer(checkpoint, lambda places: vectors_VD[places], candidates)
 
 
 def load_neural_int8(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:

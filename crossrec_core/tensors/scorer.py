@@ -26,6 +26,7 @@ from crossrec_core.tensors.closed_form_scorers import (
 )
 from crossrec_core.tensors.cold_blend import load_cold
 from crossrec_core.tensors.folders import open_folder, read_json
+from crossrec_core.tensors.head_scorer import load_adapted
 from crossrec_core.tensors.neural_scorer import load_neural, load_neural_as_cold, load_neural_int8
 from crossrec_core.tensors.ranked_lists import LoadedModel, score_pairs, score_users
 from crossrec_core.tensors.ranker import load_ranker
@@ -46,7 +47,8 @@ LOADERS: dict[str, LoadKind] = {
     "neural": load_neural,
     "neural_int8": load_neural_int8,
 }
-NEURAL_KINDS = ("neural", "neural_int8")
+HEAD = "head"  # lies with the pretrained model, whose vectors it reads
+NEURAL_KINDS = ("neural", "neural_int8", HEAD)
 # What can be said of a candidate that nobody has touched, and by which models
 AS_COLD: dict[str, Callable[[Path, dict[str, Any], DomainCandidates], BlockScorer | None]] = {
     "neural": load_neural_as_cold,
@@ -128,15 +130,15 @@ def load_source(
     with open_folder(sibling(folder, name)) as local:
         about = _read_about(local, sibling(folder, name), id_fingerprint)
         kind = about["kind"]
-        score = LOADERS[kind](local, {**about["settings"], **AS_SOURCE}, candidates)
+        score = _load_score(local, sibling(folder, name), about, candidates, **AS_SOURCE)
         as_cold = AS_COLD[kind](local, about["settings"], candidates) if with_cold and kind in AS_COLD else None
     return Source(name, score, is_logit=kind in NEURAL_KINDS, counts_mass=kind == "transitions", score_cold=as_cold)
 
 
-def sibling(folder: str, name: str) -> str:
-    """The folder of another model of the same run, purpose and domain: what ``lake.model_location`` makes."""
-    purpose, _, domain = folder.rstrip("/").rsplit("/", 2)
-    return f"{purpose}/{name}/{domain}"
+def sibling(folder: str, name: str, domain: str = "") -> str:
+    """The folder of another model of the same run and purpose, as ``lake.model_location``; empty is the same domain."""
+    purpose, _, own_domain = folder.rstrip("/").rsplit("/", 2)
+    return f"{purpose}/{name}/{domain or own_domain}"
 
 
 def _load_model(model: ModelFolder, candidates: Candidates, by_domain: dict[int, DomainCandidates]) -> LoadedModel:
@@ -148,8 +150,19 @@ def _load_model(model: ModelFolder, candidates: Candidates, by_domain: dict[int,
             sources = [load_source(model.folder, name, domain, candidates.id_fingerprint) for name in names]
             score = blend_scorer(sources, load_blend(folder), load_ranker(folder), domain, load_cold(folder))
         else:
-            score = LOADERS[about["kind"]](folder, about["settings"], domain)
+            score = _load_score(folder, model.folder, about, domain)
     return LoadedModel(model.model_index, domain, score, model.segments)
+
+
+def _load_score(
+    local: Path, folder: str, about: dict[str, Any], candidates: DomainCandidates, **also: Any
+) -> BlockScorer:
+    """The scorer of any model but a blend; ``also`` goes over its settings."""
+    settings = {**about["settings"], **also}
+    if about["kind"] == HEAD:
+        pretrained, head = (sibling(folder, name, c.ALL_DOMAINS) for name in (c.PRETRAINED, c.META))
+        return load_adapted(pretrained, head, settings, candidates)
+    return LOADERS[about["kind"]](local, settings, candidates)
 
 
 def _read_about(local: Path, folder: str, id_fingerprint: str) -> dict[str, Any]:
@@ -160,7 +173,7 @@ def _read_about(local: Path, folder: str, id_fingerprint: str) -> dict[str, Any]
             f"{folder}: made for item table {about['id_fingerprint'][:8]}, the candidates are of "
             f"{id_fingerprint[:8]}; fit the model again (jobs/fit_baselines.py or jobs/finetune.py)"
         )
-    kinds = (*LOADERS, BLEND)
+    kinds = (*LOADERS, HEAD, BLEND)
     if about["kind"] not in kinds:
         raise CheckpointError(
             f"{folder}: kind {about['kind']!r}; expected one of {', '.join(kinds)}; score with the release that made it"

@@ -94,7 +94,7 @@ def test_two_processes_pretrain_the_model_of_the_night(world, spark, capfd):
     found = {}
     for each in (alone, settings):
         pretrain.fit_pretrained(each, ground)
-        path = night.lake.at(model_location("r1", c.VALIDATE, c.PRETRAINED, pretrain.ALL_DOMAINS))
+        path = night.lake.at(model_location("r1", c.VALIDATE, c.PRETRAINED, c.ALL_DOMAINS))
         rows = read_rows(night.lake, TRAINING_LOG, where={c.MODEL: c.PRETRAINED})
         losses = [row["value"] for row in sorted(rows, key=lambda row: row["epoch"]) if row[c.METRIC] == "loss"]
         steps = sorted({row["step"] for row in rows})
