@@ -265,6 +265,11 @@ class TrainSettings:
     refit_for_backtest: bool = setting("Refit on train + validation, for the epochs found, before the test is read.")
     refit_for_serve: bool = setting("Refit the guard's winner on everything before lists are served.")
     domain_temperature: float = setting("Domains train with weight n^temperature.", low=0, high=1)
+    event_half_life_days: float = setting(
+        "Half-life of an event as something to predict, by its age at the domain's latest known one; 0 counts all "
+        "alike. For split.protocol = time and domains with times; not for bert.",
+        low=0,
+    )
     text_reconstruction: float = setting("Weight of the loss that rebuilds text from item vectors; 0 is off.", low=0)
     text_alignment: float = setting("Weight of the loss that pulls an item's id to its text; 0 is off.", low=0)
     transfer: list[str] = setting(
@@ -283,7 +288,10 @@ class TrainSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class BlendSettings:
-    models: list[str] = setting("Models blended into crossrec; those that were not fitted are left out; [] is off.")
+    models: list[str] = setting(
+        "Models blended into crossrec; those that were not fitted are left out; [] is off. The model adapted joins by "
+        "itself where the head of meta is on."
+    )
     half_lives_days: list[float] = setting("Half-lives of the popularities blended in (events for order-only logs).")
     pool: int = setting("Best candidates of each source that the blend is fitted on.", low=10)
     l2: float = setting("Penalty on the weights: what keeps them small, and alike for all users.", low=0)

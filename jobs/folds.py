@@ -5,7 +5,7 @@ itself with the run's own validation users. Nothing here names another purpose, 
 be reached.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,13 +21,13 @@ from crossrec_core.lake import local_path
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
 from crossrec_core.tensors.candidates import Candidates
-from crossrec_core.tensors.feed import read_batches
 from crossrec_core.tensors.folders import replace_folder
 from crossrec_core.tensors.folds import Cut, cut_by_place, cut_by_time, keep_events, truth_of
 from crossrec_core.tensors.validation import HeldOut
+from jobs.forgetting import last_orders, read_rows
 from jobs.ground import Ground
 
-ROWS_AT_ONCE = 8_192
+ROW_COLUMNS = (*SEQUENCE_COLUMNS, c.USER_NUM)
 HASH = 0x9E3779B97F4A7C1  # odd: spreads neighbouring user numbers
 
 
@@ -93,7 +93,7 @@ def judged_domains(settings: Settings) -> list[str]:
 def _block(settings: Settings, ground: Ground, back: int) -> Block:
     if settings.split.protocol == "leave_one_out":
         return Block(back)
-    last_D = _last_orders(ground)
+    last_D = last_orders(ground)
     if not settings.split.per_domain:
         last_D = last_D.max().expand_as(last_D)
     length = round(settings.split.valid_days * DAY_US)
@@ -120,7 +120,7 @@ def _write_known(ground: Ground, block: Block, folder: str) -> Tensor:
     counts_DI = torch.zeros(ground.config.num_domains + 1, ground.config.num_items + 1, dtype=torch.int64)
     schema = pa.schema([(name, pa.list_(pa.int64())) for name in SEQUENCE_COLUMNS])
     with replace_folder(folder) as staging, pq.ParquetWriter(staging / "sequences.parquet", schema) as writer:
-        for rows in _read_rows(ground):
+        for rows in read_rows(ground, ROW_COLUMNS):
             known = keep_events(rows, block.cut(rows).is_known_BL)
             kept_B = (known["item_nums"] != 0).any(dim=1)
             known = {name: values[kept_B] for name, values in known.items()}
@@ -156,7 +156,7 @@ def _held_out(settings: Settings, ground: Ground, block: Block, domain: str, can
     new_items_only = exclude_seen and settings.split.protocol == "time"
     names = (*SEQUENCE_COLUMNS, c.TRUTH_NUMS, c.USER_NUM)
     found: dict[str, Tensor] = {}
-    for rows in _read_rows(ground):
+    for rows in read_rows(ground, ROW_COLUMNS):
         cut = block.cut(rows)
         truth_BT = truth_of(
             rows, cut, domain_num=number, nums_V=candidates.items[number], new_items_only=new_items_only
@@ -169,21 +169,6 @@ def _held_out(settings: Settings, ground: Ground, block: Block, domain: str, can
         found = {name: values[order] for name, values in both.items()}
     events = {name: found[name] for name in SEQUENCE_COLUMNS}
     return HeldOut(events, found[c.TRUTH_NUMS], found[c.USER_NUM], number, exclude_seen)
-
-
-def _last_orders(ground: Ground) -> Tensor:
-    """The latest training event of each domain number, int64 [D]."""
-    last_D = torch.zeros(ground.config.num_domains + 1, dtype=torch.int64)
-    for rows in _read_rows(ground):
-        domains, orders = rows["domain_nums"].flatten(), rows[c.EVENT_ORDERS].flatten()
-        last_D.scatter_reduce_(0, domains, orders, reduce="amax")
-    return last_D
-
-
-def _read_rows(ground: Ground) -> Iterator[dict[str, Tensor]]:
-    """The training sequences, a few thousand rows at a time, in the order of their files."""
-    names = (*SEQUENCE_COLUMNS, c.USER_NUM)
-    return read_batches(ground.files, columns=names, batch_size=ROWS_AT_ONCE, seed=0, epoch=0, shuffle=False)
 
 
 def _to_lists(values_BL: Tensor) -> pa.Array:

@@ -23,10 +23,12 @@ from crossrec_core.tensors.feed import read_batches
 from crossrec_core.tensors.finetune import build_model, silence_untouched
 from crossrec_core.tensors.fit import EpochReport, FitPlan, fit
 from crossrec_core.tensors.fit_state import FitState, load_state, save_state
+from crossrec_core.tensors.forgetting import Forgetting, forget
 from crossrec_core.tensors.pretrain import make_step
 from crossrec_core.tensors.ranks import mix_seed, sum_over_ranks, this_rank
 from crossrec_core.tensors.strategies import Step, freeze, joint_mix, learning_rates, with_source_pull
-from crossrec_core.tensors.validation import HeldOut, mean_ndcg, take_held_out
+from crossrec_core.tensors.validation import HeldOut, mean_ndcg, mean_over_domains, take_held_out
+from jobs.forgetting import read_forgetting
 from jobs.ground import Ground
 
 CHUNK_BATCHES = 16  # rows are sorted by length inside chunks of this many batches
@@ -106,6 +108,7 @@ def train(
         weight_decay=0.0 if strategy == c.PARAMETER else stage.weight_decay,  # L2-SP takes its place
         warmup_share=stage.warmup_share, clip_norm=stage.clip_norm, schedule=stage.schedule, ema_decay=stage.ema_decay,
     )  # fmt: skip
+    forgetting = read_forgetting(settings, ground)
     reports: list[EpochReport] = []
     generator = torch.Generator(ground.device)
     made_with = _made_with(settings, ground, stage, label, epochs) if progress else ""
@@ -115,7 +118,7 @@ def train(
 
     def batches(epoch: int) -> Iterator[Batch]:
         generator.manual_seed(mix_seed(settings.train.seed, epoch))
-        return read_training_batches(settings, ground, stage, pick_rows, epoch)
+        return read_training_batches(settings, ground, stage, pick_rows, epoch, forgetting)
 
     def note(report: EpochReport) -> None:
         reports.append(report)
@@ -180,9 +183,10 @@ def count_rows(settings: Settings, ground: Ground, stage: FitSettings, pick_rows
 
 
 def read_training_batches(
-    settings: Settings, ground: Ground, stage: FitSettings, pick_rows: Callable[[Columns], Columns], epoch: int
-) -> Iterator[Batch]:
-    """This rank's batches of one epoch: shuffled by the feed, bucketed by length, then augmented."""
+    settings: Settings, ground: Ground, stage: FitSettings, pick_rows: Callable[[Columns], Columns], epoch: int,
+    forgetting: Forgetting | None = None,
+) -> Iterator[Batch]:  # fmt: skip
+    """This rank's batches of one epoch: shuffled by the feed, bucketed by length, augmented, old targets left out."""
     ranks = this_rank()
     own_size = max(1, stage.batch_size // ranks.size)
     chunks = read_batches(
@@ -197,7 +201,8 @@ def read_training_batches(
         number for name, number in ground.candidates.domains.items()
         if name in settings.domains and settings.domains[name].time_unit != "order"
     ], dtype=torch.int64)  # fmt: skip
-    return (to_batch(augment(columns, how, timed_nums=timed_nums, generator=generator)) for columns in rows)
+    batches = (to_batch(augment(columns, how, timed_nums=timed_nums, generator=generator)) for columns in rows)
+    return batches if forgetting is None else (forget(batch, forgetting, generator) for batch in batches)
 
 
 def _step_of(
@@ -229,13 +234,14 @@ def _step_of(
 
 
 def _mean_ndcg(model: SequenceModel, judged: Sequence[HeldOut], items: Mapping[int, Tensor]) -> float:
-    """Every domain counts alike. Each rank judges its share of the users; all know the mean."""
-    ranks, total = this_rank(), 0.0
-    for held_out in judged:
-        own = take_held_out(held_out, torch.arange(ranks.rank, len(held_out.truth_RT), ranks.size))
+    """The mean over domains. Each rank judges its share of the users; all know the mean."""
+    ranks, found = this_rank(), []
+    num_users = [len(held_out.truth_RT) for held_out in judged]
+    for held_out, num in zip(judged, num_users, strict=True):
+        own = take_held_out(held_out, torch.arange(ranks.rank, num, ranks.size))
         summed = mean_ndcg(model, own, items[held_out.domain_num]) * len(own.truth_RT)
-        total += sum_over_ranks([summed], model.items.ids.device)[0] / max(len(held_out.truth_RT), 1)
-    return total / len(judged)
+        found.append(sum_over_ranks([summed], model.items.ids.device)[0] / max(num, 1))
+    return mean_over_domains(found, num_users)
 
 
 def _made_with(settings: Settings, ground: Ground, stage: FitSettings, label: str, epochs: int | None) -> str:

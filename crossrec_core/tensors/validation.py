@@ -3,7 +3,7 @@
 R rows, B batch, L length, T truth items (0-padded), V candidates, N list length.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, is_candidate
 from crossrec_core.tensors.encoder import SequenceModel
+
+FEW_USERS = 100  # a domain with so many validation users weighs half of one with very many
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ def mean_ndcg(model: SequenceModel, held_out: HeldOut, nums_V: Tensor, *, n: int
         top_BN = nums_V[scores_BV.topk(min(n, len(nums_V)), dim=1).indices]
         total += ndcg(top_BN, held_out.truth_RT[picked].to(device), n=n).sum().double().cpu()
     return float(total) / max(len(held_out.truth_RT), 1)
+
+
+def mean_over_domains(ndcg_D: Sequence[float], num_users_D: Sequence[int]) -> float:
+    """The domains' mean. Those with many users count alike; one with few counts by its users: its own mean is noise."""
+    weights = [num_users / (num_users + FEW_USERS) for num_users in num_users_D]
+    return sum(weight * ndcg for weight, ndcg in zip(weights, ndcg_D, strict=True)) / max(sum(weights), 1e-9)
 
 
 def mask_items(scores_BV: Tensor, nums_V: Tensor, seen_BL: Tensor) -> Tensor:

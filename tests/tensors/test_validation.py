@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
-from crossrec_core.tensors.validation import HeldOut, mean_ndcg, ndcg
+from crossrec_core.tensors.validation import HeldOut, mean_ndcg, mean_over_domains, ndcg
 from tests.tensors.worlds import random_columns, tiny_model
 
 
@@ -34,3 +34,10 @@ def test_mean_ndcg_equals_a_plain_loop(exclude_seen):
         total += gain / sum(1 / math.log2(2 + rank) for rank in range(min(3, len(truth))))
     held_out = HeldOut(columns, truth_RT, torch.arange(9), 1, exclude_seen)
     assert mean_ndcg(model, held_out, nums_V, n=3, batch_size=4) == pytest.approx(total / 9, abs=1e-6)
+
+
+def test_domains_with_many_users_count_alike_and_a_handful_of_users_hardly() -> None:
+    assert mean_over_domains([0.1, 0.3], [5000, 5000]) == pytest.approx(0.2)
+    assert mean_over_domains([0.1, 0.3], [100, 100]) == pytest.approx(0.2)
+    assert mean_over_domains([0.1, 0.9], [900, 100]) == pytest.approx((0.9 * 0.1 + 0.5 * 0.9) / 1.4)
+    assert mean_over_domains([0.0], [0]) == 0.0
