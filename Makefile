@@ -55,6 +55,7 @@ bench: setup ## Run the short benchmarks
 	$(RUN)python benchmarks/feed.py --repetitions 5
 	$(RUN)python benchmarks/train_step.py
 	$(RUN)python benchmarks/train_ranks.py
+	$(RUN)python benchmarks/topn_kernel.py
 
 clean: ## Remove caches and the demo's lake, not .venv
 	rm -rf .cache/demo/lake .mypy_cache .ruff_cache .import_linter_cache spark-warehouse

@@ -10,7 +10,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -137,7 +137,7 @@ def made_model(*, domains: int, items: int, length: int, width: int, layers: int
     return build_model(config, seed=3, text_vectors_IK=texts_IK, attributes=None)
 
 
-def time_in_turns(steps: dict[str, Callable[[], Tensor]], *, repetitions: int) -> dict[str, list[float]]:
+def time_in_turns(steps: Mapping[str, Callable[[], object]], *, repetitions: int) -> dict[str, list[float]]:
     """Seconds per step by way; two untimed steps of each first, then all ways once per repetition."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for repetition in range(-2, repetitions):

@@ -14,6 +14,11 @@ from crossrec_core.errors import ConfigError
 from crossrec_core.settings import EVERY_VALUE, Settings
 
 DEFAULTS = Path(__file__).resolve().parents[1] / "conf" / "default.toml"
+# How fast and in how much memory results are made
+SHAPELESS = (
+    "train.threads", "train.parallel_fits", "train.reader_threads", "score.batch_users", "score.block_items",
+    "score.threads_per_worker",
+)  # fmt: skip
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 Node = dict[str, Any]
@@ -63,8 +68,13 @@ def hash_config(settings: Settings) -> str:
 
 
 def shaping_tree(settings: Settings) -> Node:
-    """The settings that shape results; where the lake lies, how Spark runs and what is tuned do not."""
-    return {key: value for key, value in to_tree(settings).items() if key not in ("lake", "spark", "tune")}
+    """The settings that shape results; where the lake lies, how work is shared out and what is tuned do not."""
+    tree = {key: value for key, value in to_tree(settings).items() if key not in ("lake", "spark", "tune")}
+    return {
+        key: {name: value for name, value in part.items() if f"{key}.{name}" not in SHAPELESS}
+        if isinstance(part, dict) else part
+        for key, part in tree.items()
+    }  # fmt: skip
 
 
 def _read_toml(path: Path) -> Node:

@@ -376,7 +376,7 @@ class ScoreSettings:
         "Half-life of the popularity that fills lists (events for order-only logs).", low=1e-3
     )
     batch_users: int = setting("Users per scored batch.", low=1)
-    block_items: int = setting("Items per scored block.", low=1)
+    block_items: int = setting("A worker holds at most batch_users times so many scores at once.", low=1)
     threads_per_worker: int = setting("Torch threads of a Python worker; 0 for its share of the cores.", low=0)
     serve_models: str = setting(
         "guard: the winner per domain and segment. all: every model's lists.", choices=("guard", "all")

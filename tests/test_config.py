@@ -104,6 +104,8 @@ def test_the_hash_follows_results_not_places(tmp_path: Path) -> None:
     path = write(tmp_path, TWO_DOMAINS)
     here = hash_config(read_config(path))
     assert hash_config(read_config(path, overrides={"lake": {"path": "elsewhere"}})) == here
+    shared_out = {"train": {"threads": 7, "parallel_fits": 3, "reader_threads": 9}, "score": {"batch_users": 64}}
+    assert hash_config(read_config(path, overrides=shared_out)) == here
     assert hash_config(read_config(path, overrides={"score": {"n": 60}})) != here
 
 

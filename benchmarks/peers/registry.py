@@ -24,6 +24,8 @@ IMPLICIT = Package("implicit", WORKERS / "implicit_models.py", ("implicit==0.7.3
 LIGHTFM = Package("lightfm", WORKERS / "lightfm_models.py", ("lightfm-next==1.19.0", *COMMON))
 SURPRISE = Package("surprise", WORKERS / "surprise_models.py", ("scikit-surprise==1.1.5", "pandas>=2.2", *COMMON))
 
+FAISS = Package("faiss", WORKERS / "faiss_knn.py", ("faiss-cpu==1.15.1", "numpy>=2,<3"))
+
 # Name in the tables -> package; what follows the first underscore is the worker's name of the model
 PEERS = {
     "implicit_als": IMPLICIT,

@@ -19,11 +19,11 @@ from crossrec_core.ledger import read_steps
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.ranked_lists import Columns, rank_batch
 from crossrec_core.tensors.scorer import LoadModels, ModelFolder, load_models
+from crossrec_core.tensors.topk import BLOCK_ITEMS
 from crossrec_core.tensors.user_batch import Ragged, UserBatch
 
 LISTS = (c.ITEM_NUMS, c.DOMAIN_NUMS, c.ACTION_NUMS, c.GAP_BUCKETS, c.EVENT_ORDERS)
 TABLES = (t.USER_IDS, t.LABEL_IDS, t.SEQUENCES, t.HISTORIES, t.MODELS, t.ITEM_FEATURES)
-BLOCK_ITEMS = 65_536  # of one user: a quarter of a MiB of scores
 USER = "SELECT user_num FROM user_ids WHERE user_space = $1 AND user_id = $2"
 DOMAIN_NUM = "SELECT label_num FROM label_ids WHERE kind = 'domain' AND label_name = $1"
 # Where serving refits nothing, the lists come from the models of the backtest

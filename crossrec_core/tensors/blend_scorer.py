@@ -20,7 +20,6 @@ from crossrec_core.tensors.sources import Evidence, Source, gather_evidence, tre
 from crossrec_core.tensors.topk import ScoreBlock, top_n
 from crossrec_core.tensors.user_batch import UserBatch, find_positions
 
-BLOCK_ITEMS = 65_536
 BLEND_FILE = "blend.safetensors"
 
 
@@ -131,7 +130,6 @@ def draw_pool(
     best = [
         top_n(
             block, num_candidates=num_candidates, n=size, seen_rows=seen.rows_S, seen_positions=seen.values_S,
-            block_items=BLOCK_ITEMS,
         )
         for block in scorers
     ]  # fmt: skip

@@ -27,8 +27,6 @@ from crossrec_core.tensors.tasks import Pairs, cut_at_end, draw_task_negatives, 
 from crossrec_core.tensors.topk import top_n
 from crossrec_core.tensors.user_batch import UserBatch, find_positions
 
-BLOCK_ITEMS = 65_536
-
 
 @dataclass(frozen=True)
 class Reranker:
@@ -102,7 +100,7 @@ def _draw_up(scores: BlockScores, users: UserBatch, reranker: Reranker) -> Short
     seen = find_positions(items_V, users.seen[reranker.candidates.domain_num])
     positions_BM, scores_BM = top_n(
         scores.block, num_candidates=len(items_V), n=reranker.asking.num_ranked, seen_rows=seen.rows_S,
-        seen_positions=seen.values_S, block_items=BLOCK_ITEMS,
+        seen_positions=seen.values_S,
     )  # fmt: skip
     is_real_BM = (positions_BM >= 0) & (scores_BM > FILL_TOP)
     return Shortlist(torch.where(is_real_BM, positions_BM, -1), scores_BM.masked_fill(~is_real_BM, -torch.inf))

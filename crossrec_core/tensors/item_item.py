@@ -167,7 +167,7 @@ def _strongest_of(weights_BM: Tensor, max_neighbours: int) -> tuple[Tensor, Tens
     nothing = torch.empty(0, dtype=torch.int64)
     columns_BN, sizes_BN = top_n(
         lambda lo, hi: weights_BM[:, lo:hi].abs(), num_candidates=weights_BM.shape[1], n=max_neighbours,
-        seen_rows=nothing, seen_positions=nothing, block_items=weights_BM.shape[1],
+        seen_rows=nothing, seen_positions=nothing,
     )  # fmt: skip
     rows, places = torch.nonzero(sizes_BN > 0, as_tuple=True)
     columns = columns_BN[rows, places]

@@ -11,8 +11,6 @@ from crossrec_core.tensors.topk import top_n
 from crossrec_core.tensors.user_batch import Ragged, UserBatch, find_positions
 from crossrec_core.tensors.validation import HeldOut, ndcg
 
-BLOCK_ITEMS = 65_536
-
 
 def mean_list_ndcg(
     score: BlockScorer, held_out: HeldOut, candidates: DomainCandidates, *, n: int = 10, batch_size: int = 256
@@ -28,7 +26,7 @@ def mean_list_ndcg(
         positions = find_positions(candidates.items_V, users.seen[held_out.domain_num])
         top_BN, _ = top_n(
             score(users).block, num_candidates=len(candidates.items_V), n=n, seen_rows=positions.rows_S,
-            seen_positions=positions.values_S, block_items=BLOCK_ITEMS,
+            seen_positions=positions.values_S,
         )  # fmt: skip
         items_BN = torch.where(top_BN >= 0, candidates.items_V[top_BN.clamp_min(0)], -1)
         total += float(ndcg(items_BN, held_out.truth_RT[start : start + batch_size], n=n).double().sum())

@@ -21,7 +21,7 @@ from crossrec_core.tensors.block_scores import (
     DomainCandidates,
     final_scores,
 )
-from crossrec_core.tensors.topk import top_n
+from crossrec_core.tensors.topk import BLOCK_ITEMS, top_n
 from crossrec_core.tensors.user_batch import Ragged, UserBatch, find_positions, take_rows, to_ragged, to_user_batch
 
 if TYPE_CHECKING:  # one user's list is scored without pandas: seconds of start-up
@@ -99,7 +99,7 @@ def _rank(users: UserBatch, model: LoadedModel, n: int, block_items: int) -> Col
     seen = find_positions(items_V, users.seen[model.candidates.domain_num])
     positions_BN, scores_BN = top_n(
         scores.block, num_candidates=len(items_V), n=n,
-        seen_rows=seen.rows_S, seen_positions=seen.values_S, block_items=block_items,
+        seen_rows=seen.rows_S, seen_positions=seen.values_S, block_items=min(block_items, BLOCK_ITEMS),
     )  # fmt: skip
     rows_P, places_P = torch.nonzero(positions_BN >= 0, as_tuple=True)
     positions_P, scores_P = positions_BN[rows_P, places_P], scores_BN[rows_P, places_P]

@@ -12,9 +12,9 @@ from torch.nn.functional import pad
 
 from crossrec_core.tensors.blend import user_features
 from crossrec_core.tensors.block_scores import FILL_TOP, ROW_TILE, BlockScorer, BlockScores, DomainCandidates
+from crossrec_core.tensors.topk import BLOCK_ITEMS
 from crossrec_core.tensors.user_batch import Ragged, UserBatch, find_positions
 
-BLOCK_ITEMS = 65_536
 # Share of every distribution that is spread evenly, so that no candidate has probability 0
 SPREAD = 0.1
 # Damps the reciprocal rank: first and second differ by a twentieth

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossrec_core.tensors.topk import _leaders, top_n
+from crossrec_core.tensors.topk import top_n
 from tests.oracles import best_items
 
 NO_PAIRS = torch.empty(0, dtype=torch.int64)
@@ -60,13 +60,6 @@ def test_lists_equal_brute_force_where_candidates_are_grouped(seed: int, num_lev
     scores_BV = torch.randint(num_levels, (5, 1003), generator=generator).float()
     seen = [(row, place) for row in range(5) for place in range(row, 1003, 3 + row)]
     assert lists(scores_BV, seen, n=6, block_items=block_items) == by_hand(scores_BV, seen, n=6)
-
-
-def test_leaders_of_groups_are_the_largest_scores() -> None:
-    scores_BV = torch.rand(8, 2011, generator=torch.Generator().manual_seed(3))
-    scores_BM, columns_BM = _leaders(scores_BV, 11)
-    assert torch.equal(scores_BM, scores_BV.topk(11, dim=1).values)
-    assert torch.equal(scores_BV.gather(1, columns_BM), scores_BM)
 
 
 def test_a_list_is_padded_where_too_few_candidates_remain() -> None:

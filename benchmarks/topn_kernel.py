@@ -1,0 +1,254 @@
+"""Made-up vectors of users and items in, seconds of exact top-N by this project and others out, as JSON.
+
+All rank every item for every user, with each user's seen items left out, on the same cores, in turns. They are held
+against the bare product of the same matrices: no one can rank what has not been scored.
+
+python benchmarks/topn_kernel.py                                                      # 20,000 items, width 64
+python benchmarks/topn_kernel.py --items 20000 --items 100000 --width 64 --width 128  # all four
+"""
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
+
+from benchmarks.feed import describe_machine
+from benchmarks.peers.environments import peer_python
+from benchmarks.peers.registry import FAISS, IMPLICIT, WORKERS
+from benchmarks.train_step import time_in_turns
+from crossrec_core.errors import CrossRecError
+from crossrec_core.tensors.topk import BLOCK_ITEMS, top_n
+
+BATCH_USERS = 512  # score.batch_users
+LIMIT = "bare product"
+OWN_WORKER = Path(__file__).resolve().with_name("topn_worker.py")
+PEERS = {"implicit topk": (IMPLICIT, "implicit_topk.py"), "faiss knn": (FAISS, "faiss_knn.py")}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Users' and items' vectors, and what each user has seen."""
+
+    queries_BD: Tensor
+    items_VD: Tensor
+    seen_BS: Tensor  # int64 positions, ascending
+    n: int
+
+    def batches(self) -> Iterator["Problem"]:
+        """The users, as many at a time as a worker scores."""
+        for queries_BD, seen_BS in zip(
+            self.queries_BD.split(BATCH_USERS), self.seen_BS.split(BATCH_USERS), strict=True
+        ):
+            yield Problem(queries_BD, self.items_VD, seen_BS, self.n)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A worker: the interpreter of its environment, its script, and what that is told besides the problem."""
+
+    python: Path
+    script: Path
+    numbers: tuple[int, ...]
+
+    def line(self, folder: Path, n: int) -> list[str]:
+        """What is typed to start it."""
+        return [str(self.python), str(self.script), str(folder), str(n), *(str(number) for number in self.numbers)]
+
+    def start(self, folder: Path, n: int) -> "subprocess.Popen[str]":
+        """A process that waits for lines."""
+        return subprocess.Popen(self.line(folder, n), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="where the JSON goes")] = Path("benchmarks/results/topn_kernel.json"),
+    items: Annotated[list[int], typer.Option(min=100, help="one or several")] = [20_000],  # noqa: B006  (read only)
+    width: Annotated[list[int], typer.Option(min=1, help="of the vectors; one or several")] = [64],  # noqa: B006
+    scores: Annotated[int, typer.Option(help="users times items of a run")] = 80_000_000,
+    seen: Annotated[int, typer.Option(min=1, help="items that each user has seen")] = 20,
+    n: Annotated[int, typer.Option(min=1, help="length of the lists")] = 50,
+    threads: Annotated[int, typer.Option(help="0 for one per core")] = 0,
+    repetitions: Annotated[int, typer.Option(min=5, help="timed runs of each")] = 5,
+    peers: Annotated[bool, typer.Option(help="time other packages too, in environments that are made once")] = True,
+    environments: Annotated[Path, typer.Option(help="where these lie")] = Path(".cache/peers"),
+) -> None:
+    """Check the lists against brute force, time all contenders in turns at every size, and print medians."""
+    if threads:
+        torch.set_num_threads(threads)
+    check_against_brute_force(make_problem(users=200, items=3000, width=8, seen=seen, n=n, whole_numbers=True))
+    runs = []
+    for size, dimensions in product(items, width):
+        problem = make_problem(users=max(scores // size, 1), items=size, width=dimensions, seen=seen, n=n)
+        seconds = time_contenders(problem, repetitions=repetitions, environments=environments if peers else None)
+        runs.append({
+            "items": size, "width": dimensions, "users": len(problem.queries_BD), "seconds": seconds,
+            "results": summarise(seconds, problem),
+        })  # fmt: skip
+        print_table(runs[-1])
+    report = {
+        "machine": describe_machine(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "numba")},
+                     **{package.name: package.requirements[0] for package, _ in PEERS.values() if peers}},
+        "settings": {"seen": seen, "n": n, "threads": torch.get_num_threads(), "repetitions": repetitions},
+        "runs": runs,
+    }  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    typer.echo(f"written to {out}")
+
+
+def time_contenders(problem: Problem, *, repetitions: int, environments: Path | None) -> dict[str, list[float]]:
+    """Seconds of each run by contender, those of other packages too where there is a folder for their environments.
+
+    This project is timed as it runs on Spark: a process of one thread per core, each with users of its own.
+    """
+    threads = torch.get_num_threads()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        save_problem(problem, folder)
+        ours = [Command(Path(sys.executable), OWN_WORKER, (part, threads)) for part in range(threads)]
+        contenders: dict[str, Callable[[], object]] = {
+            LIMIT: lambda: multiply(problem, len(problem.items_VD)),
+            "product by blocks": lambda: multiply(problem, BLOCK_ITEMS),
+            "crossrec": stack.enter_context(workers(ours, folder, problem.n)),
+            "torch product, topk": lambda: [product_and_topk(batch) for batch in problem.batches()],
+            "numpy argpartition": lambda: [argpartition(batch) for batch in problem.batches()],
+        }  # fmt: skip
+        for name, (package, script) in PEERS.items() if environments is not None else ():
+            python = peer_python(package.name, package.requirements, environments)
+            command = Command(python, WORKERS / script, (threads,))
+            contenders[name] = stack.enter_context(workers([command], folder, problem.n))
+        return time_in_turns(contenders, repetitions=repetitions)
+
+
+def print_table(run: dict[str, Any]) -> None:
+    """One line per contender."""
+    typer.echo(f"{run['users']:,} users, {run['items']:,} items, width {run['width']}")
+    for name, row in run["results"].items():
+        rate, share = row["users_per_s"], row["share_of_limit"]
+        typer.echo(f"  {name:<22}{row['median_s']:>9.3f} s{rate:>12,.0f} users/s{share:>8.2f}")
+
+
+def make_problem(
+    *, users: int, items: int, width: int, seen: int, n: int, whole_numbers: bool = False
+) -> Problem:  # fmt: skip
+    """Random vectors; with ``whole_numbers`` every sum is exact in any order, and many scores are equal."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(rows: int) -> Tensor:
+        if whole_numbers:
+            return torch.randint(-2, 3, (rows, width), generator=generator).float()
+        return torch.randn(rows, width, generator=generator)
+
+    seen_BS = torch.stack([torch.randperm(items, generator=generator)[:seen] for _ in range(users)])
+    return Problem(draw(users), draw(items), seen_BS.sort(dim=1).values, n)
+
+
+def select(batch: Problem) -> tuple[Tensor, Tensor]:
+    """This project's way."""
+    rows_BS = torch.arange(len(batch.seen_BS)).unsqueeze(1).expand_as(batch.seen_BS)
+    return top_n(
+        lambda lo, hi: batch.queries_BD @ batch.items_VD[lo:hi].T, num_candidates=len(batch.items_VD), n=batch.n,
+        seen_rows=rows_BS.flatten(), seen_positions=batch.seen_BS.flatten(),
+    )  # fmt: skip
+
+
+def check_against_brute_force(problem: Problem) -> None:
+    """Every list of a small problem with many ties, against a stable sort of all scores.
+
+    Raises:
+        CrossRecError: a list is another.
+    """
+    scores_BV = (problem.queries_BD @ problem.items_VD.T).scatter(1, problem.seen_BS, -torch.inf)
+    expected_BN = scores_BV.sort(dim=1, descending=True, stable=True).indices[:, : problem.n]
+    found_BN = torch.cat([select(batch)[0] for batch in problem.batches()])
+    if not torch.equal(found_BN, expected_BN):
+        row = int((found_BN != expected_BN).any(dim=1).nonzero()[0])
+        raise CrossRecError(f"top_n: row {row}: {found_BN[row].tolist()}; brute force {expected_BN[row].tolist()}")
+
+
+def multiply(problem: Problem, block_items: int) -> None:
+    """The scores alone, into memory that is there."""
+    buffer = torch.empty(BATCH_USERS * block_items)
+    for batch in problem.batches():
+        for lo in range(0, len(problem.items_VD), block_items):
+            block_VD = problem.items_VD[lo : lo + block_items]
+            size = (len(batch.queries_BD), len(block_VD))
+            torch.mm(batch.queries_BD, block_VD.T, out=buffer[: size[0] * size[1]].view(size))
+
+
+def product_and_topk(batch: Problem) -> Tensor:
+    """Two calls of torch."""
+    scores_BV = batch.queries_BD @ batch.items_VD.T
+    return scores_BV.scatter_(1, batch.seen_BS, -torch.inf).topk(batch.n, dim=1).indices
+
+
+def argpartition(batch: Problem) -> np.ndarray:
+    """Three calls of NumPy."""
+    scores_BV = batch.queries_BD.numpy() @ batch.items_VD.numpy().T
+    np.put_along_axis(scores_BV, batch.seen_BS.numpy(), -np.inf, axis=1)
+    best_BN = np.argpartition(scores_BV, -batch.n, axis=1)[:, -batch.n :]
+    order_BN = np.argsort(-np.take_along_axis(scores_BV, best_BN, axis=1), axis=1)
+    return np.take_along_axis(best_BN, order_BN, axis=1)
+
+
+def save_problem(problem: Problem, folder: Path) -> None:
+    """As files that a worker of another environment reads."""
+    for name, values in (("queries", problem.queries_BD), ("items", problem.items_VD), ("seen", problem.seen_BS)):
+        np.save(folder / f"{name}.npy", values.numpy())
+
+
+@contextmanager
+def workers(commands: Sequence[Command], folder: Path, n: int) -> Iterator[Callable[[], None]]:
+    """Processes that have the problem in memory; each call lets all of them solve their part of it once.
+
+    Raises:
+        CrossRecError: one of them ended.
+    """
+    with ExitStack() as stack:
+        started = [stack.enter_context(command.start(folder, n)) for command in commands]
+
+        def solve() -> None:
+            for process in started:
+                print("solve", file=process.stdin, flush=True)
+            for process, command in zip(started, commands, strict=True):
+                assert process.stdout is not None
+                if process.stdout.readline().strip() != "solved":
+                    line = shlex.join(command.line(folder, n))
+                    raise CrossRecError(f"{command.script.name}: ended early; run it by hand: {line}")
+
+        yield solve
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+def summarise(seconds: dict[str, list[float]], problem: Problem) -> dict[str, dict[str, float]]:
+    """Median seconds, users per second, and the share of the bare product's rate."""
+    medians = {name: float(np.median(own)) for name, own in seconds.items()}
+    return {
+        name: {
+            "median_s": round(median, 4), "users_per_s": round(len(problem.queries_BD) / median, 1),
+            "share_of_limit": round(medians[LIMIT] / median, 3),
+        }
+        for name, median in medians.items()
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,26 @@
+"""One core's share of benchmarks/topn_kernel.py, as one of Spark's workers has it: solved once per line of stdin."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
+
+from benchmarks.topn_kernel import Problem, select
+
+folder, n, part, num_parts = Path(sys.argv[1]), *(int(argument) for argument in sys.argv[2:])
+torch.set_num_threads(1)
+# Woken together, all would start on the core of whoever woke them, and move apart after some milliseconds only
+cores = sorted(os.sched_getaffinity(0))
+os.sched_setaffinity(0, {cores[part % len(cores)]})
+queries_BD, items_VD, seen_BS = (
+    torch.from_numpy(np.load(folder / f"{name}.npy")).clone() for name in ("queries", "items", "seen")
+)
+problem = Problem(queries_BD.tensor_split(num_parts)[part], items_VD, seen_BS.tensor_split(num_parts)[part], n)
+for _ in sys.stdin:
+    for batch in problem.batches():
+        select(batch)
+    print("solved", flush=True)

@@ -1,0 +1,156 @@
+"""Blocks of scores in, the best of each row so far kept up to date: a compiled loop over scores that lie in the cache.
+
+Every row has a heap of its N best; its root, the worst of them, is what a score must beat. Nearly none does, and one
+comparison per score, sixteen at a time, says so. B rows, V candidates of a block, N list length.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+CHUNK = 64  # scores that are compared at once; a chunk with one that is worth a look is walked through
+NOBODY = np.iinfo(np.int64).max  # the position of a place of a heap that is still free
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The N best scores of each row and where they are: heaps, worst at the root. Free places hold -inf."""
+
+    scores_BN: Floats
+    positions_BN: Ints
+
+
+def nothing_yet(num_rows: int, n: int) -> Best:
+    """Heaps of free places."""
+    return Best(
+        np.full((num_rows, n), -np.inf, dtype=np.float32), np.full((num_rows, n), NOBODY, dtype=np.int64)
+    )  # fmt: skip
+
+
+def offer(best: Best, scores_BV: Floats, first: int) -> bool:
+    """Take what is better than what is there, in place; ``first`` is the position of the block's first column.
+
+    Blocks must come by ascending position: of equal scores the lower position is kept. -inf is never taken. The loop
+    does not hold the interpreter's lock: threads can share out users.
+
+    Returns:
+        Whether all scores were numbers or -inf; what is kept means nothing otherwise.
+    """
+    return bool(_offer(best.scores_BN, best.positions_BN, scores_BV, first))
+
+
+def ranked(best: Best) -> tuple[Ints, Floats]:
+    """Positions and scores by descending score, then ascending position; -1 and -inf for free places."""
+    scores_BN, positions_BN = best.scores_BN.copy(), best.positions_BN.copy()
+    _sort(scores_BN, positions_BN)
+    return positions_BN, scores_BN
+
+
+def _compiled(function: Any) -> Any:
+    """Compiled at the first call, which takes a second, and kept on disk where there is a place to keep it."""
+    try:
+        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:  # neither this folder nor the user's cache can be written
+        return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+@_compiled
+def _offer(scores_BN: Floats, positions_BN: Ints, scores_BV: Floats, first: int) -> bool:
+    is_sound = True
+    num_rows, width = scores_BV.shape
+    num_chunks = width // CHUNK
+    rest = num_chunks * CHUNK
+    counts_C = np.empty(num_chunks, dtype=np.int32)
+    for row in range(num_rows):
+        scores_V, heap, places = scores_BV[row], scores_BN[row], positions_BN[row]
+        bar = _bar(scores_V, len(heap)) if places[0] == NOBODY else heap[0]
+        for index in range(num_chunks):
+            # A slice, a constant length and 32 bits: what makes the compiler compare sixteen scores at once
+            chunk, num_above = scores_V[index * CHUNK : (index + 1) * CHUNK], np.int32(0)
+            for column in range(CHUNK):
+                num_above += np.int32(not (chunk[column] <= bar))  # what is no number counts, too
+            counts_C[index] = num_above
+        for index in range(num_chunks):
+            if counts_C[index] > 0:
+                is_sound &= _take(heap, places, scores_V, index * CHUNK, counts_C[index], first, bar)
+        num_above = np.int32(0)
+        for column in range(rest, width):
+            num_above += np.int32(not (scores_V[column] <= bar))
+        is_sound &= _take(heap, places, scores_V, rest, num_above, first, bar)
+    return is_sound
+
+
+@_compiled
+def _bar(scores_V: Floats, n: int) -> np.float32:
+    """What at least n scores of a row are above: as many groups have a larger maximum. -inf where there are too few.
+
+    The first block fills an empty heap; without a bar it would do so with what the next scores throw out again.
+    """
+    num_groups = 16 * (n // 4 + 1)
+    steps = len(scores_V) // num_groups
+    if steps < 2:
+        return np.float32(-np.inf)
+    maxima = scores_V[:num_groups].copy()
+    for step in range(1, steps):
+        group = scores_V[step * num_groups : (step + 1) * num_groups]
+        for place in range(num_groups):  # element by element: sixteen at once
+            maxima[place] = group[place] if group[place] > maxima[place] else maxima[place]
+    bar = np.partition(maxima, num_groups - n)[num_groups - n]
+    return np.float32(np.nextafter(bar, np.float32(-np.inf)))
+
+
+@_compiled
+def _take(
+    heap: Floats, places: Ints, scores_V: Floats, column: int, num_above: int, first: int, bar: np.float32
+) -> bool:  # fmt: skip
+    """Offer the next so many scores above the bar to a row's heap; returns whether they were numbers or -inf."""
+    is_sound = True
+    while num_above > 0:
+        score = scores_V[column]
+        if not (score <= bar):
+            num_above -= 1
+            if not (score < np.inf):
+                is_sound = False
+            elif score > heap[0]:
+                _replace_worst(heap, places, score, first + column)
+        column += 1
+    return is_sound
+
+
+@_compiled
+def _replace_worst(heap: Floats, places: Ints, score: float, position: int) -> None:
+    """Put a score into the root's place and let it sink; among equal scores the highest position is the worst."""
+    num, place = len(heap), 0
+    while 2 * place + 1 < num:
+        child = 2 * place + 1
+        other = child + 1
+        if other < num and (
+            heap[other] < heap[child] or (heap[other] == heap[child] and places[other] > places[child])
+        ):
+            child = other
+        if not (heap[child] < score or (heap[child] == score and places[child] > position)):
+            break
+        heap[place], places[place] = heap[child], places[child]
+        place = child
+    heap[place], places[place] = score, position
+
+
+@_compiled
+def _sort(scores_BN: Floats, positions_BN: Ints) -> None:
+    """Heapsort: the worst goes to the end, what is left is a heap again."""
+    num_rows, n = scores_BN.shape
+    for row in range(num_rows):
+        heap, places = scores_BN[row], positions_BN[row]
+        for end in range(n - 1, 0, -1):
+            score, position = heap[end], places[end]
+            heap[end], places[end] = heap[0], places[0]
+            _replace_worst(heap[:end], places[:end], score, position)
+        for place in range(n):
+            if places[place] == NOBODY:
+                places[place] = -1

@@ -1,0 +1,54 @@
+"""The compiled selection on rows wide enough for its chunks and its bar."""
+
+import numpy as np
+import pytest
+
+from crossrec_core.tensors.selection import CHUNK, nothing_yet, offer, ranked
+
+WIDTH = 40 * CHUNK + 7
+
+
+def by_sort(scores_BV: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    order_BN = np.argsort(-scores_BV, axis=1, kind="stable")[:, :n]
+    best_BN = np.take_along_axis(scores_BV, order_BN, axis=1)
+    return np.where(np.isneginf(best_BN), -1, order_BN), best_BN
+
+
+def draw(levels: int, *, seed: int, hidden: float = 0.0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    scores_BV = generator.integers(0, levels, (6, WIDTH)).astype(np.float32)
+    return np.where(generator.random(scores_BV.shape) < hidden, -np.inf, scores_BV).astype(np.float32)
+
+
+@pytest.mark.parametrize("n", [1, 5, 50, 600])
+@pytest.mark.parametrize("levels", [1, 3, 100, 10**7])
+@pytest.mark.parametrize("hidden", [0.0, 0.5, 0.99])
+def test_the_best_of_blocks_are_those_of_a_stable_sort(n: int, levels: int, hidden: float) -> None:
+    scores_BV = draw(levels, seed=n + levels, hidden=hidden)
+    for block in (WIDTH, 1000, CHUNK, CHUNK - 1):
+        best = nothing_yet(len(scores_BV), n)
+        for lo in range(0, WIDTH, block):
+            assert offer(best, np.ascontiguousarray(scores_BV[:, lo : lo + block]), lo)
+        expected = by_sort(scores_BV, n)
+        for found, wanted in zip(ranked(best), expected, strict=True):
+            assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("column", [0, CHUNK + 1, WIDTH - 1])
+@pytest.mark.parametrize("is_full", [False, True])
+def test_what_is_no_number_is_found_wherever_it_lies(bad: float, column: int, is_full: bool) -> None:
+    scores_BV, best = draw(100, seed=1), nothing_yet(6, 5)
+    assert not is_full or offer(best, scores_BV, 0)
+    scores_BV[3, column] = bad
+    assert not offer(best, scores_BV, WIDTH)
+
+
+def test_a_row_that_only_rises_and_one_that_only_falls() -> None:
+    rising_V = np.arange(WIDTH, dtype=np.float32)
+    scores_BV = np.stack([rising_V, rising_V[::-1]])
+    best = nothing_yet(2, 50)
+    assert offer(best, scores_BV, 100)
+    positions_BN, _ = ranked(best)
+    assert positions_BN[0].tolist() == list(range(WIDTH + 99, WIDTH + 49, -1))
+    assert positions_BN[1].tolist() == list(range(100, 150))
