@@ -20,6 +20,23 @@ from jobs.pretrain import settings_found
 from jobs.steps import Night
 
 
+def adapted_rows(
+    ground: Ground, is_on: Mapping[str, bool], ndcg: Mapping[str, float | None], *, asking: Asking, seconds: float
+) -> list[dict[str, Any]]:
+    """Make the model of each domain where the head is on; their rows of the models table.
+
+    Where it is off, what an earlier attempt of the same run left goes.
+    """
+    rows = []
+    for domain in sorted(is_on):
+        if is_on[domain] and domain in ground.candidates.domains:
+            rows.append(save_adapted(ground, domain, asking=asking, valid_ndcg=ndcg.get(domain), seconds=seconds))
+        else:
+            location = model_location(ground.night.run_id, ground.purpose, c.ADAPTED, domain)
+            remove_folder(ground.night.lake.at(location))
+    return rows
+
+
 def save_adapted(
     ground: Ground, domain: str, *, asking: Asking, valid_ndcg: float | None, seconds: float
 ) -> dict[str, Any]:
@@ -32,13 +49,6 @@ def save_adapted(
     return model_row(
         ground, model=c.ADAPTED, domain=domain, location=location, fitted_with=fitted_with, seconds=seconds, kind=HEAD
     )
-
-
-def remove_adapted(ground: Ground, is_on: Mapping[str, bool]) -> None:
-    """Remove what an earlier attempt of the same run left in domains where the head is off now."""
-    for domain in (domain for domain, on in is_on.items() if not on):
-        location = model_location(ground.night.run_id, ground.purpose, c.ADAPTED, domain)
-        remove_folder(ground.night.lake.at(location))
 
 
 def is_adapted(night: Night, domain: str) -> bool:

@@ -48,7 +48,7 @@ from crossrec_core.tensors.meta_heads import POOLED, GradientHead, HeadConfig, b
 from crossrec_core.tensors.meta_validation import Answer, Platt, in_context, judge
 from crossrec_core.tensors.task_features import Tasks, count_features
 from crossrec_core.tensors.validation import HeldOut, mean_over_domains
-from jobs.adapted import remove_adapted, save_adapted
+from jobs.adapted import adapted_rows, save_adapted
 from jobs.fitted import log_rows, write_log
 from jobs.ground import Ground, find_purposes, read_ground
 from jobs.pretrain import ensure_pretrained, load_model, purposes_to_fit, refits
@@ -80,7 +80,10 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
             validated = fit_and_judge(settings, ground)
         else:
             validated = Validated(found[1], {}, 0, refit(settings, ground, *found))
-        rows = adapted_rows(settings, ground, validated, time.monotonic() - started)
+        rows = adapted_rows(
+            ground, validated.about.is_on, validated.ndcg, asking=to_asking(settings),
+            seconds=time.monotonic() - started,
+        )  # fmt: skip
         replaced = {c.RUN_ID: night.run_id, c.PURPOSE: purpose, c.MODEL: c.ADAPTED}
         counts[t.MODELS.name] += write_rows(night.lake, t.MODELS, rows, replace=replaced)
         counts[t.META_REPORT.name] += validated.num_reported
@@ -103,16 +106,6 @@ def fit_for_purpose(
         refit(settings, ground, *found)
     seconds = time.monotonic() - started
     return save_adapted(ground, domain, asking=to_asking(settings), valid_ndcg=None, seconds=seconds)
-
-
-def adapted_rows(settings: Settings, ground: Ground, validated: Validated, seconds: float) -> list[dict[str, Any]]:
-    """Make a model of the head in each domain where it is on; their rows of the models table."""
-    is_on = {domain: on and domain in ground.candidates.domains for domain, on in validated.about.is_on.items()}
-    remove_adapted(ground, is_on)
-    return [
-        save_adapted(ground, domain, asking=to_asking(settings), valid_ndcg=validated.ndcg.get(domain), seconds=seconds)
-        for domain in sorted(domain for domain, on in is_on.items() if on)
-    ]
 
 
 def validated_head(ground: Ground) -> tuple[nn.Module, AboutHead] | None:
