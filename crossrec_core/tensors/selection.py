@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 CHUNK = 64  # scores that are compared at once; a chunk with one that is worth a look is walked through
+SMALLEST = np.finfo(np.float32).tiny  # of the numbers with full precision
 NOBODY = np.iinfo(np.int64).max  # the position of a place of a heap that is still free
 
 Floats = npt.NDArray[np.float32]
@@ -101,8 +102,9 @@ def _bar(scores_V: Floats, n: int) -> np.float32:
         group = scores_V[step * num_groups : (step + 1) * num_groups]
         for place in range(num_groups):  # element by element: sixteen at once
             maxima[place] = group[place] if group[place] > maxima[place] else maxima[place]
-    bar = np.partition(maxima, num_groups - n)[num_groups - n]
-    return np.float32(np.nextafter(bar, np.float32(-np.inf)))
+    bar = np.nextafter(np.partition(maxima, num_groups - n)[num_groups - n], np.float32(-np.inf))
+    # Processors may be told to take numbers closer to 0 for 0: the bar would then lie on zeros, not below them
+    return np.float32(-SMALLEST if abs(bar) < SMALLEST else bar)
 
 
 @_compiled

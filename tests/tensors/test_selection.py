@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from crossrec_core.tensors.selection import CHUNK, nothing_yet, offer, ranked
 
@@ -52,3 +53,16 @@ def test_a_row_that_only_rises_and_one_that_only_falls() -> None:
     positions_BN, _ = ranked(best)
     assert positions_BN[0].tolist() == list(range(WIDTH + 99, WIDTH + 49, -1))
     assert positions_BN[1].tolist() == list(range(100, 150))
+
+
+def test_zeros_are_ranked_where_the_processor_flushes_the_smallest_numbers_to_zero() -> None:
+    scores_BV, best = np.full((2, WIDTH), -1.0, dtype=np.float32), nothing_yet(2, 50)
+    scores_BV[:, ::2] = 0.0
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor keeps them")
+    try:
+        assert offer(best, scores_BV, 0)
+    finally:
+        torch.set_flush_denormal(False)
+    positions_BN, _ = ranked(best)
+    assert positions_BN.tolist() == [list(range(0, 100, 2))] * 2
