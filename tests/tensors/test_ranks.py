@@ -28,6 +28,7 @@ rank, size, name, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
 result = getattr(test_ranks, name)(rank)
 pickle.dump(result, open(f"{folder}/{rank}", "wb"))
+dist.barrier()
 dist.destroy_process_group()
 """
 
