@@ -83,6 +83,7 @@ def run_rank(packed: bytes, threads: int) -> tuple[bytes, Trained | None, str | 
     dist.init_process_group("nccl" if ground.device.type == "cuda" else "gloo")
     try:
         model, trained = fit(settings, ground, *args)
+        dist.barrier()  # a rank that tears its connections down while another still uses them can abort it
     except CrossRecError as error:
         return b"", None, str(error)
     finally:
