@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import product
@@ -225,7 +225,8 @@ def workers(commands: Sequence[Command], folder: Path, n: int) -> Iterator[Calla
 
         def solve() -> None:
             for process in started:
-                print("solve", file=process.stdin, flush=True)
+                with suppress(BrokenPipeError):  # it has ended, and is asked below what it has to say
+                    print("solve", file=process.stdin, flush=True)
             for process, command in zip(started, commands, strict=True):
                 assert process.stdout is not None
                 if process.stdout.readline().strip() != "solved":
@@ -235,7 +236,8 @@ def workers(commands: Sequence[Command], folder: Path, n: int) -> Iterator[Calla
         yield solve
         for process in started:
             assert process.stdin is not None
-            process.stdin.close()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 def summarise(seconds: dict[str, list[float]], problem: Problem) -> dict[str, dict[str, float]]:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crossrec_core.tensors.devices import no_autocast
+
 ROTARY_BASE = 10_000.0
 
 
@@ -25,14 +27,16 @@ def attention(
     ``bias`` broadcasts to [B, H, L, L] and is added to the logits. Without bias torch's fused kernels run; they have
     no second derivative, so ``second_order`` spells the formula out instead.
     """
-    if allowed is None and bias is None and not second_order:
-        return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, is_causal=True)
-    allowed = _not_later(q_BHLE) if allowed is None else allowed
     if second_order:
+        allowed = _not_later(q_BHLE) if allowed is None else allowed
         logits_BHLL = _logits(q_BHLE, k_BHLE, bias)
         return logits_BHLL.masked_fill(~allowed, -torch.inf).softmax(-1) @ v_BHLE
-    mask = allowed if bias is None else bias.to(q_BHLE.dtype).masked_fill(~allowed, -torch.inf)
-    return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=mask)
+    if q_BHLE.device.type != "cpu" or q_BHLE.dtype != torch.bfloat16:
+        return _fused_attention(q_BHLE, k_BHLE, v_BHLE, allowed, bias)
+    # On CPUs the kernel goes backward through bfloat16 five to ten times slower than through float32 (decision 013)
+    with no_autocast(q_BHLE.device):
+        mixed_BHLE = _fused_attention(q_BHLE.float(), k_BHLE.float(), v_BHLE.float(), allowed, bias)
+    return mixed_BHLE.to(q_BHLE.dtype)
 
 
 def pointwise_attention(
@@ -57,6 +61,16 @@ def rotate(x_BHLE: Tensor) -> Tensor:
     cos_LE, sin_LE = angles_LE.cos().to(x_BHLE.dtype), angles_LE.sin().to(x_BHLE.dtype)
     left, right = x_BHLE[..., :half], x_BHLE[..., half : 2 * half]
     return torch.cat((left * cos_LE - right * sin_LE, left * sin_LE + right * cos_LE, x_BHLE[..., 2 * half :]), dim=-1)
+
+
+def _fused_attention(
+    q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, allowed: Tensor | None, bias: Tensor | None
+) -> Tensor:
+    if allowed is None and bias is None:
+        return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, is_causal=True)
+    allowed = _not_later(q_BHLE) if allowed is None else allowed
+    mask = allowed if bias is None else bias.to(q_BHLE.dtype).masked_fill(~allowed, -torch.inf)
+    return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=mask)
 
 
 def _logits(q_BHLE: Tensor, k_BHLE: Tensor, bias: Tensor | None) -> Tensor:

@@ -27,12 +27,17 @@ class Batch:
 
 def to_batch(columns: Mapping[str, Tensor]) -> Batch:
     """Feed columns [B, L] -> a batch, cropped to its longest row; the target of a position is the event after it."""
-    events = [columns[name] for name in SEQUENCE_COLUMNS]
-    length = max(int((events[0] != 0).sum(dim=1).max()), 1) if len(events[0]) else 1
-    items_BL, domains_BL, actions_BL, gaps_BL, orders_BL = (values[:, :length] for values in events)
+    items_BL, domains_BL, actions_BL, gaps_BL, orders_BL = crop(columns)
     return Batch(
         items_BL, domains_BL, actions_BL, gaps_BL, orders_BL, shift_left(items_BL), shift_left(domains_BL)
     )  # fmt: skip
+
+
+def crop(columns: Mapping[str, Tensor]) -> list[Tensor]:
+    """The sequence columns [B, L], in their order, without the places that are padding in every row."""
+    events = [columns[name] for name in SEQUENCE_COLUMNS]
+    length = max(int((events[0] != 0).sum(dim=1).max()), 1) if len(events[0]) else 1
+    return [values[:, :length] for values in events]
 
 
 def keep_domain(columns: Mapping[str, Tensor], domain_num: int) -> dict[str, Tensor]:

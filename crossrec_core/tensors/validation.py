@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, is_candidate
+from crossrec_core.tensors.batches import crop, is_candidate
 from crossrec_core.tensors.encoder import SequenceModel
 
 FEW_USERS = 100  # a domain with so many validation users weighs half of one with very many
@@ -35,9 +35,11 @@ def mean_ndcg(model: SequenceModel, held_out: HeldOut, nums_V: Tensor, *, n: int
     device = nums_V.device
     vectors_VD = model.item_vectors(nums_V)
     total = torch.zeros((), dtype=torch.float64)
-    for start in range(0, len(held_out.truth_RT), batch_size):
-        picked = slice(start, start + batch_size)
-        events = [held_out.columns[name][picked].to(device) for name in SEQUENCE_COLUMNS]
+    # Rows of like length together: most are short, and padding costs as much as events
+    by_length_R = (held_out.columns["item_nums"] != 0).sum(dim=1).argsort(stable=True)
+    for start in range(0, len(by_length_R), batch_size):
+        picked = by_length_R[start : start + batch_size]
+        events = [values.to(device) for values in crop(take_held_out(held_out, picked).columns)]
         queries_BD = model.last_query(*events, target_domain=held_out.domain_num)
         scores_BV = queries_BD @ vectors_VD.T
         if held_out.exclude_seen:
