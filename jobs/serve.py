@@ -26,7 +26,7 @@ from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
 from jobs import blend, finetune
 from jobs.adapted import is_adapted
-from jobs.lists import read_targets, read_users, to_model, write_lists
+from jobs.lists import FittedModel, read_targets, read_users, to_model, write_lists
 from jobs.one_model import fit_one
 from jobs.steps import Night, step_command
 
@@ -40,12 +40,17 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
         for model in segments_of
     ]
     num_models = write_rows(night.lake, t.MODELS, rows, replace={c.RUN_ID: night.run_id, c.PURPOSE: c.SERVE})
+    models = [to_model(row, chosen[row[c.DOMAIN]][row[c.MODEL]]) for row in rows]
+    num_lists = make_lists(settings, night, spark, models)
+    return {t.MODELS.name: num_models, t.RECOMMENDATIONS.name: num_lists}
+
+
+def make_lists(settings: Settings, night: Night, spark: SparkSession, models: Sequence[FittedModel]) -> int:
+    """Write everyone's lists by models fitted for serve; returns the rows."""
     targets = read_targets(settings, night)
     wanted = read_wanted(night, spark, targets)
     users = read_users(wanted, settings, night, spark, purpose=c.SERVE, targets=targets)
-    models = [to_model(row, chosen[row[c.DOMAIN]][row[c.MODEL]]) for row in rows]
-    num_lists = write_lists(users, models, settings, night, spark, purpose=c.SERVE, targets=targets)
-    return {t.MODELS.name: num_models, t.RECOMMENDATIONS.name: num_lists}
+    return write_lists(users, models, settings, night, spark, purpose=c.SERVE, targets=targets)
 
 
 def choose_models(settings: Settings, night: Night) -> dict[str, dict[str, tuple[str, ...]]]:

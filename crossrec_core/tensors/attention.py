@@ -1,7 +1,7 @@
 """Queries, keys and values in, mixed values out: softmax attention, HSTU's pointwise attention, rotary positions.
 
-B batch, L length, H heads, E head width. ``allowed`` is bool and broadcasts to [B, H, L, L]: which keys (last) a
-position sees; None stands for itself and what lies before it. A position always sees itself.
+B batch, L length, Q queries, H heads, E head width. ``allowed`` is bool and broadcasts to [B, H, Q, L]: which keys a
+query sees; None, for Q = L, stands for itself and what lies before it. A query always sees some key.
 """
 
 import torch
@@ -14,7 +14,7 @@ ROTARY_BASE = 10_000.0
 
 
 def attention(
-    q_BHLE: Tensor,
+    q_BHQE: Tensor,
     k_BHLE: Tensor,
     v_BHLE: Tensor,
     *,
@@ -22,34 +22,34 @@ def attention(
     bias: Tensor | None = None,
     second_order: bool = False,
 ) -> Tensor:
-    """Scaled dot-product attention: [B, H, L, E] -> [B, H, L, E].
+    """Scaled dot-product attention: queries [B, H, Q, E] -> [B, H, Q, E].
 
-    ``bias`` broadcasts to [B, H, L, L] and is added to the logits. Without bias torch's fused kernels run; they have
+    ``bias`` broadcasts to [B, H, Q, L] and is added to the logits. Without bias torch's fused kernels run; they have
     no second derivative, so ``second_order`` spells the formula out instead.
     """
     if second_order:
-        allowed = _not_later(q_BHLE) if allowed is None else allowed
-        logits_BHLL = _logits(q_BHLE, k_BHLE, bias)
-        return logits_BHLL.masked_fill(~allowed, -torch.inf).softmax(-1) @ v_BHLE
-    if q_BHLE.device.type != "cpu" or q_BHLE.dtype != torch.bfloat16:
-        return _fused_attention(q_BHLE, k_BHLE, v_BHLE, allowed, bias)
+        allowed = _not_later(q_BHQE) if allowed is None else allowed
+        logits_BHQL = _logits(q_BHQE, k_BHLE, bias)
+        return logits_BHQL.masked_fill(~allowed, -torch.inf).softmax(-1) @ v_BHLE
+    if q_BHQE.device.type != "cpu" or q_BHQE.dtype != torch.bfloat16:
+        return _fused_attention(q_BHQE, k_BHLE, v_BHLE, allowed, bias)
     # On CPUs the kernel goes backward through bfloat16 five to ten times slower than through float32 (decision 013)
-    with no_autocast(q_BHLE.device):
-        mixed_BHLE = _fused_attention(q_BHLE.float(), k_BHLE.float(), v_BHLE.float(), allowed, bias)
-    return mixed_BHLE.to(q_BHLE.dtype)
+    with no_autocast(q_BHQE.device):
+        mixed_BHQE = _fused_attention(q_BHQE.float(), k_BHLE.float(), v_BHLE.float(), allowed, bias)
+    return mixed_BHQE.to(q_BHQE.dtype)
 
 
 def pointwise_attention(
-    q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, *, allowed: Tensor | None = None, bias: Tensor | None = None
+    q_BHQE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, *, allowed: Tensor | None = None, bias: Tensor | None = None
 ) -> Tensor:
     """SiLU in place of the softmax: weights do not compete, so that how often a thing occurs is not averaged away.
 
     Zhai et al. 2024 ("Actions Speak Louder than Words", eq. 2). The sum is not divided by the number of keys, which
     padding would change; the norm that follows takes out the scale. All derivatives exist.
     """
-    allowed = _not_later(q_BHLE) if allowed is None else allowed
-    weights_BHLL = F.silu(_logits(q_BHLE, k_BHLE, bias)).masked_fill(~allowed, 0.0)
-    return weights_BHLL @ v_BHLE
+    allowed = _not_later(q_BHQE) if allowed is None else allowed
+    weights_BHQL = F.silu(_logits(q_BHQE, k_BHLE, bias)).masked_fill(~allowed, 0.0)
+    return weights_BHQL @ v_BHLE
 
 
 def rotate(x_BHLE: Tensor) -> Tensor:
@@ -64,20 +64,20 @@ def rotate(x_BHLE: Tensor) -> Tensor:
 
 
 def _fused_attention(
-    q_BHLE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, allowed: Tensor | None, bias: Tensor | None
+    q_BHQE: Tensor, k_BHLE: Tensor, v_BHLE: Tensor, allowed: Tensor | None, bias: Tensor | None
 ) -> Tensor:
     if allowed is None and bias is None:
-        return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, is_causal=True)
-    allowed = _not_later(q_BHLE) if allowed is None else allowed
-    mask = allowed if bias is None else bias.to(q_BHLE.dtype).masked_fill(~allowed, -torch.inf)
-    return F.scaled_dot_product_attention(q_BHLE, k_BHLE, v_BHLE, attn_mask=mask)
+        return F.scaled_dot_product_attention(q_BHQE, k_BHLE, v_BHLE, is_causal=True)
+    allowed = _not_later(q_BHQE) if allowed is None else allowed
+    mask = allowed if bias is None else bias.to(q_BHQE.dtype).masked_fill(~allowed, -torch.inf)
+    return F.scaled_dot_product_attention(q_BHQE, k_BHLE, v_BHLE, attn_mask=mask)
 
 
-def _logits(q_BHLE: Tensor, k_BHLE: Tensor, bias: Tensor | None) -> Tensor:
-    logits_BHLL = q_BHLE @ k_BHLE.transpose(-1, -2) * q_BHLE.shape[-1] ** -0.5
-    return logits_BHLL if bias is None else logits_BHLL + bias
+def _logits(q_BHQE: Tensor, k_BHLE: Tensor, bias: Tensor | None) -> Tensor:
+    logits_BHQL = q_BHQE @ k_BHLE.transpose(-1, -2) * q_BHQE.shape[-1] ** -0.5
+    return logits_BHQL if bias is None else logits_BHQL + bias
 
 
-def _not_later(q_BHLE: Tensor) -> Tensor:
-    length = q_BHLE.shape[-2]
-    return torch.ones(length, length, dtype=torch.bool, device=q_BHLE.device).tril()
+def _not_later(q_BHQE: Tensor) -> Tensor:
+    length = q_BHQE.shape[-2]
+    return torch.ones(length, length, dtype=torch.bool, device=q_BHQE.device).tril()

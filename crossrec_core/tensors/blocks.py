@@ -1,4 +1,4 @@
-"""Vectors of events in, vectors of the same shape out: the blocks that attend. B batch, L length, D width, H, E."""
+"""Vectors of events in, vectors of the same shape out: the blocks that attend. B batch, L length, Q asked, D, H, E."""
 
 import torch
 from torch import Tensor, nn
@@ -29,19 +29,22 @@ class TransformerBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BLD: Tensor, context: Context) -> Tensor:
-        mixed_BLD = self._attend(self.attention_norm(x_BLD), context)
-        x_BLD = x_BLD + torch.sigmoid(self.attention_gate(x_BLD)) * self.dropout(mixed_BLD)
-        left, right = self.ffn_in(self.ffn_norm(x_BLD)).chunk(2, dim=-1)
-        changed_BLD = self.ffn_out(F.silu(left) * right, context.domains_BL)
-        return x_BLD + torch.sigmoid(self.ffn_gate(x_BLD)) * self.dropout(changed_BLD)
+        """[B, L, D] -> [B, Q, D]: only the positions that the context asks for come out."""
+        mixed_BQD = self._attend(self.attention_norm(x_BLD), context)
+        x_BQD = context.take(x_BLD)
+        x_BQD = x_BQD + torch.sigmoid(self.attention_gate(x_BQD)) * self.dropout(mixed_BQD)
+        left, right = self.ffn_in(self.ffn_norm(x_BQD)).chunk(2, dim=-1)
+        changed_BQD = self.ffn_out(F.silu(left) * right, context.domains_BQ)
+        return x_BQD + torch.sigmoid(self.ffn_gate(x_BQD)) * self.dropout(changed_BQD)
 
     def _attend(self, x_BLD: Tensor, context: Context) -> Tensor:
         q_BHLE, k_BHLE, v_BHLE = (_split_heads(part, self.heads) for part in self.qkv(x_BLD).chunk(3, dim=-1))
-        mixed_BHLE = attention(
-            rotate(q_BHLE), rotate(k_BHLE), v_BHLE, allowed=context.allowed, second_order=context.second_order,
-            bias=self.relative_bias(x_BLD.shape[1], context.time_buckets_BLL),
+        mixed_BHQE = attention(
+            _asked(rotate(q_BHLE), context), rotate(k_BHLE), v_BHLE, allowed=context.allowed,
+            second_order=context.second_order,
+            bias=self.relative_bias(x_BLD.shape[1], context.time_buckets_BQL, context.at_B1),
         )  # fmt: skip
-        return self.attention_out(mixed_BHLE.transpose(1, 2).flatten(2), context.domains_BL)
+        return self.attention_out(mixed_BHQE.transpose(1, 2).flatten(2), context.domains_BQ)
 
 
 class HstuBlock(nn.Module):
@@ -64,14 +67,21 @@ class HstuBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BLD: Tensor, context: Context) -> Tensor:
+        """[B, L, D] -> [B, Q, D]: only the positions that the context asks for come out."""
         u_BLD, *vqk = F.silu(self.uvqk(self.norm(x_BLD))).chunk(4, dim=-1)
         v_BHLE, q_BHLE, k_BHLE = (_split_heads(part, self.heads) for part in vqk)
-        mixed_BHLE = pointwise_attention(
-            rotate(q_BHLE), rotate(k_BHLE), v_BHLE, allowed=context.allowed,
-            bias=self.relative_bias(x_BLD.shape[1], context.time_buckets_BLL),
+        mixed_BHQE = pointwise_attention(
+            _asked(rotate(q_BHLE), context), rotate(k_BHLE), v_BHLE, allowed=context.allowed,
+            bias=self.relative_bias(x_BLD.shape[1], context.time_buckets_BQL, context.at_B1),
         )  # fmt: skip
-        mixed_BLD = self.mixed_norm(mixed_BHLE.transpose(1, 2).flatten(2).to(x_BLD.dtype))  # autocast has halved it
-        return x_BLD + self.out(self.dropout(mixed_BLD * u_BLD), context.domains_BL)
+        mixed_BQD = self.mixed_norm(mixed_BHQE.transpose(1, 2).flatten(2).to(x_BLD.dtype))  # autocast has halved it
+        gated_BQD = self.dropout(mixed_BQD * context.take(u_BLD))
+        return context.take(x_BLD) + self.out(gated_BQD, context.domains_BQ)
+
+
+def _asked(q_BHLE: Tensor, context: Context) -> Tensor:
+    """The queries of the positions that come out: [B, H, Q, E]."""
+    return context.take(q_BHLE.transpose(1, 2)).transpose(1, 2)
 
 
 def _split_heads(x_BLD: Tensor, heads: int) -> Tensor:

@@ -19,7 +19,7 @@ from crossrec_core.errors import ConfigError
 from crossrec_core.tensors.adapters import AdaptedLinear
 from crossrec_core.tensors.batches import shift_left
 from crossrec_core.tensors.blocks import HstuBlock, TransformerBlock
-from crossrec_core.tensors.context import Context
+from crossrec_core.tensors.context import Context, take_positions
 from crossrec_core.tensors.items import INIT_STD, ItemTable
 from crossrec_core.tensors.masking import MASK_ITEM, append_mask
 from crossrec_core.tensors.recurrent import RecurrentBlock
@@ -86,24 +86,30 @@ class SequenceModel(nn.Module):
         hidden_I: Tensor | None = None,
         sparse: bool = False,
         second_order: bool = False,
+        at_B1: Tensor | None = None,
     ) -> Tensor:
         """Events -> hidden vectors [B, L, D]; those at padded positions mean nothing.
+
+        With ``at_B1`` only each row's position of that number comes out, [B, 1, D]: the last block computes no other.
 
         ``wanted_domains_BL`` (0 = not said) names the domain in which a position is asked for an item: it chooses the
         adapters. Where it is not said, that is the domain of the next event, which the query names in training; to
         ``bert``, of the event itself. ``hidden_I`` and ``sparse`` are as in ``ItemTable``; ``second_order`` as in
         ``attention``.
         """
-        context = self._context(items_BL, domains_BL, orders_BL, wanted_domains_BL, second_order)
         x_BLD = self.items(items_BL.clamp(min=0), hidden_I, sparse=sparse)
         x_BLD = x_BLD + self.domains(domains_BL) + self.actions(actions_BL)
         x_BLD = x_BLD + self.gaps(gaps_BL.clamp(max=self.config.num_gap_buckets))
         if self.mask_D is not None:
             x_BLD = x_BLD + self.mask_D * (items_BL == MASK_ITEM).unsqueeze(-1)
         x_BLD = self.dropout(x_BLD)
-        for block in self.blocks:
+        known = (items_BL, domains_BL, orders_BL, wanted_domains_BL, second_order)
+        asked = self._context(*known, at_B1)
+        context = asked if at_B1 is None or len(self.blocks) == 1 else self._context(*known)
+        for block in self.blocks[:-1]:
             x_BLD = block(x_BLD, context)
-        return x_BLD
+        hidden: Tensor = self.blocks[-1](x_BLD, asked)
+        return hidden
 
     def query(self, hidden: Tensor, target_domains: Tensor) -> Tensor:
         """Hidden vectors [..., D] and the domain to recommend in [...] -> query vectors [..., D]."""
@@ -130,19 +136,25 @@ class SequenceModel(nn.Module):
             events = append_mask(events)
         last_B1 = ((events[0] != 0).sum(dim=1, keepdim=True) - 1).clamp(min=0)
         wanted_domains_BL = torch.zeros_like(events[1]).scatter(1, last_B1, target_domain)
-        hidden_BLD = self(*events, wanted_domains_BL=wanted_domains_BL)
-        last_B = last_B1.squeeze(1)
-        hidden_BD = hidden_BLD[torch.arange(len(last_B), device=last_B.device), last_B]
-        return self.query(hidden_BD, torch.full_like(last_B, target_domain))
+        hidden_BD = self(*events, wanted_domains_BL=wanted_domains_BL, at_B1=last_B1).squeeze(1)
+        return self.query(hidden_BD, torch.full_like(last_B1.squeeze(1), target_domain))
 
     def _context(
-        self, items_BL: Tensor, domains_BL: Tensor, orders_BL: Tensor, wanted_BL: Tensor | None, second_order: bool
-    ) -> Context:
+        self, items_BL: Tensor, domains_BL: Tensor, orders_BL: Tensor, wanted_BL: Tensor | None, second_order: bool,
+        at_B1: Tensor | None = None,
+    ) -> Context:  # fmt: skip
         is_bert = self.config.encoder == BERT
         default_BL = domains_BL if is_bert else shift_left(domains_BL)
         chosen_BL = default_BL if wanted_BL is None else torch.where(wanted_BL == 0, default_BL, wanted_BL)
-        buckets_BLL = time_buckets(orders_BL) if uses_time(self.config.relative_bias) else None
-        return Context(chosen_BL, _both_ways(items_BL) if is_bert else None, buckets_BLL, second_order)
+        buckets_BQL = time_buckets(orders_BL, at_B1) if uses_time(self.config.relative_bias) else None
+        allowed = _both_ways(items_BL) if is_bert else None
+        if at_B1 is None:
+            return Context(chosen_BL, allowed, buckets_BQL, second_order)
+        if allowed is None:
+            allowed = (torch.arange(items_BL.shape[1], device=at_B1.device) <= at_B1)[:, None, None]
+        else:
+            allowed = take_positions(allowed.transpose(1, 2), at_B1).transpose(1, 2)
+        return Context(chosen_BL.gather(1, at_B1), allowed, buckets_BQL, second_order, at_B1)
 
 
 def _make_block(config: ModelConfig) -> nn.Module:

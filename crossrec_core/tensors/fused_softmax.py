@@ -48,7 +48,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             queries_RD, places_R1 = queries_PD[rows], places_P[rows, None]
             logits_RV = (queries_RD @ vectors_VD.T).float()
             wanted_R1 = logits_RV.gather(1, places_R1)
-            p_RV = logits_RV.softmax(dim=1)  # one pass of torch's; exp() alone takes ten times longer where it underflows
+            # One kernel of torch's; exp() alone takes ten times longer where it underflows
+            p_RV = logits_RV.softmax(dim=1)
             total_R1 = wanted_R1 - p_RV.gather(1, places_R1).clamp(min=SMALLEST).log()
             if smoothing:
                 wanted_R1 = (1 - smoothing) * wanted_R1 + smoothing * logits_RV.mean(dim=1, keepdim=True)

@@ -22,8 +22,8 @@ class RecurrentBlock(nn.Module):
 
     def forward(self, x_BLD: Tensor, context: Context) -> Tensor:
         hidden_BLD = self._run(self.norm(x_BLD), context.second_order)
-        mapped: Tensor = self.out(self.dropout(hidden_BLD), context.domains_BL)
-        return mapped.to(x_BLD.dtype)  # autocast has halved it
+        mapped_BQD: Tensor = self.out(self.dropout(context.take(hidden_BLD)), context.domains_BQ)
+        return mapped_BQD.to(x_BLD.dtype)  # autocast has halved it
 
     def _run(self, x_BLD: Tensor, second_order: bool) -> Tensor:
         if not second_order:

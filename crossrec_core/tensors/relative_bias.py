@@ -1,6 +1,6 @@
 """How far two events lie apart, in time and in places, in; what is added to their attention logit out.
 
-B batch, L length, H heads, T time buckets, P distances.
+B batch, L length, Q queries, H heads, T time buckets, P distances.
 
 Times are those of the events themselves. HSTU's published code instead takes the time of the *next* event at each
 query, so that its test query knows when the target happened; a nightly list is made before that is known, and training
@@ -21,8 +21,10 @@ def uses_time(kind: str) -> bool:
     return kind in ("time", "time_and_position")
 
 
-def time_buckets(orders_BL: Tensor) -> Tensor:
-    """Event orders (unix microseconds) -> floor(log2(1 + seconds between query and key)): int32 [B, L, L].
+def time_buckets(orders_BL: Tensor, at_B1: Tensor | None = None) -> Tensor:
+    """Event orders (unix microseconds) -> floor(log2(1 + seconds between query and key)): int32 [B, Q, L].
+
+    The queries are all positions, or the one that ``at_B1`` names.
 
     Exact below 2^24 seconds, half a year; beyond, seconds are rounded to float32. Positions of order-only logs count as
     microseconds, so that events less than a million apart share bucket 0: the time says nothing there, and a bias that
@@ -31,9 +33,10 @@ def time_buckets(orders_BL: Tensor) -> Tensor:
     seconds_BL = orders_BL // SECOND_US
     # From here on int32 is enough and takes half the memory: only differences count
     seconds_BL = (seconds_BL - seconds_BL.amax(dim=1, keepdim=True)).clamp(min=-(2**31) + 1).to(torch.int32)
-    apart_BLL = (seconds_BL.unsqueeze(2) - seconds_BL.unsqueeze(1)).abs()
+    asked_BQ = seconds_BL if at_B1 is None else seconds_BL.gather(1, at_B1)
+    apart_BQL = (asked_BQ.unsqueeze(2) - seconds_BL.unsqueeze(1)).abs()
     # The exponent of a float is its number of binary digits, exactly; a logarithm may round differently per batch
-    return torch.frexp(1.0 + apart_BLL).exponent.clamp(max=NUM_TIME_BUCKETS) - 1
+    return torch.frexp(1.0 + apart_BQL).exponent.clamp(max=NUM_TIME_BUCKETS) - 1
 
 
 class RelativeBias(nn.Module):
@@ -48,16 +51,17 @@ class RelativeBias(nn.Module):
         self.time_TH = nn.Parameter(torch.zeros(NUM_TIME_BUCKETS, heads)) if uses_time(kind) else None
         self.place_PH = nn.Parameter(torch.zeros(2 * max_len + 1, heads)) if has_place else None
 
-    def forward(self, length: int, time_buckets_BLL: Tensor | None) -> Tensor | None:
-        """The bias, [B, H, L, L] or [1, H, L, L]; None for kind none."""
+    def forward(self, length: int, time_buckets_BQL: Tensor | None, at_B1: Tensor | None = None) -> Tensor | None:
+        """The bias, [B, H, Q, L] or [1, H, L, L]; None for kind none. ``at_B1`` is as in ``time_buckets``."""
         bias = None
         if self.place_PH is not None:
             most = len(self.place_PH) // 2
             places_L = torch.arange(length, device=self.place_PH.device)
-            apart_LL = (places_L.unsqueeze(1) - places_L).clamp(-most, most) + most
-            bias = F.embedding(apart_LL, self.place_PH).permute(2, 0, 1).unsqueeze(0)
+            asked_BQ = places_L.unsqueeze(0) if at_B1 is None else at_B1
+            apart_BQL = (asked_BQ.unsqueeze(2) - places_L).clamp(-most, most) + most
+            bias = F.embedding(apart_BQL, self.place_PH).permute(0, 3, 1, 2)
         if self.time_TH is not None:
-            assert time_buckets_BLL is not None, "a bias by time needs time buckets"
-            by_time = F.embedding(time_buckets_BLL, self.time_TH).permute(0, 3, 1, 2)
+            assert time_buckets_BQL is not None, "a bias by time needs time buckets"
+            by_time = F.embedding(time_buckets_BQL, self.time_TH).permute(0, 3, 1, 2)
             bias = by_time if bias is None else bias + by_time
         return bias

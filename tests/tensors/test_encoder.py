@@ -64,6 +64,19 @@ def test_padding_changes_no_output(shape):
     torch.testing.assert_close(queries_BD, expected_BD, atol=1e-5, rtol=1e-5)
 
 
+@every
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_position_that_is_asked_for_alone_is_what_it_is_among_all(shape, layers):
+    model = lively_model(**shape, layers=layers)
+    events = events_of(random_columns(9, 6, seed=3))
+    at_B1 = torch.tensor([[0], [1], [2], [3], [4], [5], [0], [3], [5]])
+    wanted_BL = torch.full_like(events[0], 2)
+    whole_BLD = model(*events, wanted_domains_BL=wanted_BL)
+    alone_B1D = model(*events, wanted_domains_BL=wanted_BL, at_B1=at_B1)
+    expected_B1D = torch.stack([row_LD[at_1] for row_LD, at_1 in zip(whole_BLD, at_B1, strict=True)])
+    torch.testing.assert_close(alone_B1D, expected_B1D, atol=1e-5, rtol=1e-5)
+
+
 @causal
 def test_what_stands_in_padded_positions_changes_no_output_before(shape):
     model = lively_model(**shape)

@@ -1,0 +1,47 @@
+"""One core's share of benchmarks/scoring_job.py without Spark: users in memory, arrays out; once per line of stdin."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
+
+from crossrec_core import columns as c
+from crossrec_core.config import DEFAULTS, read_config
+from crossrec_core.tensors.ranked_lists import rank_batch
+from crossrec_core.tensors.scorer import LoadModels, ModelFolder, load_models
+from crossrec_core.tensors.user_batch import Ragged, UserBatch
+
+folder, n, part, num_parts = Path(sys.argv[1]), *(int(argument) for argument in sys.argv[2:])
+cores = sorted(os.sched_getaffinity(0))
+os.sched_setaffinity(0, {cores[part % len(cores)]})  # woken together, all would start on one
+rules = read_config(DEFAULTS, overrides={"domains": {"made": {"path": "made"}}}).score
+with np.load(folder / "users.npz") as arrays:
+    lists = {name: torch.from_numpy(arrays[name]).tensor_split(num_parts)[part] for name in arrays}
+load = LoadModels(
+    (folder / "candidates").read_text(), (ModelFolder(0, (folder / "model").read_text(), c.USER_SEGMENTS),),
+    threads=1, workers_per_host=num_parts,
+)  # fmt: skip
+models = load_models(load)
+domain_num = models[0].candidates.domain_num
+
+
+def batch_at(start: int) -> UserBatch:
+    """The users from ``start`` on, as many as a worker scores at a time."""
+    own = {name: values[start : start + rules.batch_users] for name, values in lists.items()}
+    seen_BS = own.pop(c.SEEN)
+    rows_S = torch.arange(len(seen_BS)).repeat_interleave(seen_BS.shape[1])
+    return UserBatch(
+        np.empty(len(seen_BS), dtype=object), *own.values(), {domain_num: Ragged(rows_S, seen_BS.flatten())},
+        {domain_num: torch.ones(len(seen_BS), dtype=torch.bool)},
+    )  # fmt: skip
+
+
+batches = [batch_at(start) for start in range(0, len(lists[c.SEEN]), rules.batch_users)]
+for _ in sys.stdin:
+    for batch in batches:
+        rank_batch(batch, models, n=n, block_items=rules.block_items)
+    print("solved", flush=True)
