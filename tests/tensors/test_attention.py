@@ -1,5 +1,7 @@
 """Both attentions against the formulas written out, and their second derivatives."""
 
+import math
+
 import pytest
 import torch
 
@@ -60,9 +62,23 @@ def test_pointwise_attention_has_a_second_derivative_and_leaves_out_what_is_not_
     torch.testing.assert_close(after[1, :, seen], before[1, :, seen])
 
 
-def test_rotation_leaves_products_to_the_distance_alone():
-    x = draw(1, 1, 1, 8).expand(1, 1, 6, 8)
-    turned = rotate(x)[0, 0]
+@pytest.mark.parametrize("width", [7, 8])
+def test_rotation_leaves_products_to_the_distance_alone(width):
+    x = draw(1, 1, 1, width).expand(1, 6, 1, width)
+    turned = rotate(x)[0, :, 0]
     products = turned @ turned.T
     torch.testing.assert_close(products[0, 2], products[3, 5])
     assert not torch.allclose(products[0, 2], products[0, 3])
+
+
+def test_heads_are_rotated_alike_and_pairs_by_the_written_formula():
+    x_BLHE = draw(2, 5, 3, 4)
+    turned_BLHE = rotate(x_BLHE)
+    for head in range(3):
+        torch.testing.assert_close(turned_BLHE[:, :, head], rotate(x_BLHE[:, :, head : head + 1])[:, :, 0])
+    for place in range(5):
+        for pair, speed in enumerate((1.0, 1 / 100)):
+            x, y = x_BLHE[0, place, 0, pair], x_BLHE[0, place, 0, pair + 2]
+            cos, sin = math.cos(place * speed), math.sin(place * speed)
+            torch.testing.assert_close(turned_BLHE[0, place, 0, pair], x * cos - y * sin)
+            torch.testing.assert_close(turned_BLHE[0, place, 0, pair + 2], x * sin + y * cos)
