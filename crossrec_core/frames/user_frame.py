@@ -9,8 +9,9 @@ from pyspark.sql import functions as F
 from crossrec_core import columns as c
 from crossrec_core.tables import SEQUENCE_LISTS
 
-LISTS = tuple(column.name for column in SEQUENCE_LISTS)
+LISTS = tuple(column.name for column in SEQUENCE_LISTS if column.name != c.SESSION_STARTS)  # no scorer reads sessions
 _CLOCKS = "_clocks"
+_CHOSEN = "_chosen"
 _VIEW = "_view"
 _PAIRS = "_pairs"
 
@@ -51,7 +52,8 @@ def user_frame(
     )
     views = sorted({target.clock for target in targets})
     asked_views = F.array_compact(F.array(*[F.when(_any_wanted(view, targets), F.lit(view)) for view in views]))
-    return users.withColumn(_VIEW, F.explode(asked_views)).select(
+    views_of = users.withColumn(_VIEW, F.explode(asked_views)).withColumn(_CHOSEN, _chosen_clocks())
+    return views_of.select(
         c.USER_NUM,
         c.USER_ID,
         *[_sequence(name, max_len).alias(name) for name in LISTS],
@@ -140,12 +142,18 @@ def _to_clocks(sequences: DataFrame) -> DataFrame:
     )
 
 
-def _sequence(name: str, max_len: int) -> Column:
-    """A list column of the row's view: the events of its own clock, else of all the others; the latest, padded."""
+def _chosen_clocks() -> Column:
+    """The sequences that a row's view reads: those of its own clock, else of all the others."""
     own = F.filter(_CLOCKS, lambda sequence: sequence[c.CLOCK] == F.col(_VIEW))
-    chosen = F.coalesce(F.flatten(F.when(F.size(own) > 0, own).otherwise(F.col(_CLOCKS))[name]), _empty())
-    latest = F.slice(chosen, F.greatest(F.size(chosen) - max_len + 1, F.lit(1)), F.lit(max_len))
-    return F.concat(latest, F.array_repeat(F.lit(0).cast("bigint"), F.lit(max_len) - F.size(latest)))
+    return F.when(F.size(own) > 0, own).otherwise(F.col(_CLOCKS))
+
+
+def _sequence(name: str, max_len: int) -> Column:
+    """A list column of the chosen sequences, one after the other: the latest ``max_len``, padded."""
+    padding = F.array_repeat(F.lit(0).cast("bigint"), max_len)
+    events = F.coalesce(F.flatten(F.col(_CHOSEN)[name]), _empty())
+    start = F.greatest(F.size(events) - max_len, F.lit(0)) + 1
+    return F.slice(F.concat(events, padding), start, F.lit(max_len))
 
 
 def _domain_columns(target: Target) -> list[Column]:

@@ -34,7 +34,7 @@ def world_frames(spark: SparkSession) -> tuple[DataFrame, DataFrame, DataFrame]:
         items, domains = [item for item, _ in events], [domain for _, domain in events]
         lists = [world.padded(values) for values in (items, domains, [1] * len(events))]
         if events:
-            sequences.append(("time", number, len(events), *lists, lists[2], lists[2], lists[0]))
+            sequences.append(("time", number, len(events), *lists, lists[2], lists[0]))
         histories += [(name, number, seen) for name, seen in (("films", films), ("books", books)) if seen]
     arrays = ", ".join(f"{name} array<bigint>" for name in LISTS)
     return (
