@@ -138,6 +138,7 @@ def job_settings(folder: Path, *, n: int, width: int, driver_memory: str) -> Set
         "train": {"purposes": []},
         "model": {"width": width},
         "score": {"n": n},
+        "evaluate": {"n": [n], "guard_n": n},
     })  # fmt: skip
 
 
