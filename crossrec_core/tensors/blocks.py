@@ -38,7 +38,9 @@ class TransformerBlock(nn.Module):
         return x_BQD + torch.sigmoid(self.ffn_gate(x_BQD)) * self.dropout(changed_BQD)
 
     def _attend(self, x_BLD: Tensor, context: Context) -> Tensor:
-        q_BHQE, k_BHLE, v_BHLE = _split_heads(self.qkv(x_BLD), self.heads, context)
+        width = x_BLD.shape[-1]
+        qk_BLF, v_BLD = self.qkv(x_BLD).split((2 * width, width), dim=-1)
+        q_BHQE, k_BHLE, v_BHLE = _split_heads(qk_BLF, v_BLD, self.heads, context)
         mixed_BHQE = attention(
             q_BHQE, k_BHLE, v_BHLE, allowed=context.allowed, second_order=context.second_order,
             bias=self.relative_bias(x_BLD.shape[1], context.time_buckets_BQL, context.at_B1),
@@ -49,7 +51,7 @@ class TransformerBlock(nn.Module):
 class HstuBlock(nn.Module):
     """Pointwise attention, gated element by element: one block in place of attention and FFN (Zhai et al. 2024).
 
-    [u, q, k, v] = SiLU(norm(x) W), x + dropout(norm(A v) * u) W_out. Positions are rotary here too, so that the order
+    [u, v, q, k] = SiLU(norm(x) W), x + dropout(norm(A v) * u) W_out. Positions are rotary here too, so that the order
     counts without a relative bias.
     """
 
@@ -60,7 +62,7 @@ class HstuBlock(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm, self.mixed_norm = nn.RMSNorm(width), nn.RMSNorm(width)
-        self.uqkv = nn.Linear(width, 4 * width, bias=False)
+        self.uvqk = nn.Linear(width, 4 * width, bias=False)
         self.out = AdaptedLinear(width, width, num_domains=num_domains, rank=adapter_rank)
         self.relative_bias = RelativeBias(relative_bias, heads, max_len)
         self.dropout = nn.Dropout(dropout)
@@ -68,8 +70,8 @@ class HstuBlock(nn.Module):
     def forward(self, x_BLD: Tensor, context: Context) -> Tensor:
         """[B, L, D] -> [B, Q, D]: only the positions that the context asks for come out."""
         width = x_BLD.shape[-1]
-        u_BLD, qkv_BLF = F.silu(self.uqkv(self.norm(x_BLD))).split((width, 3 * width), dim=-1)
-        q_BHQE, k_BHLE, v_BHLE = _split_heads(qkv_BLF, self.heads, context)
+        u_BLD, v_BLD, qk_BLF = F.silu(self.uvqk(self.norm(x_BLD))).split((width, width, 2 * width), dim=-1)
+        q_BHQE, k_BHLE, v_BHLE = _split_heads(qk_BLF, v_BLD, self.heads, context)
         mixed_BHQE = pointwise_attention(
             q_BHQE, k_BHLE, v_BHLE, allowed=context.allowed,
             bias=self.relative_bias(x_BLD.shape[1], context.time_buckets_BQL, context.at_B1),
@@ -79,9 +81,8 @@ class HstuBlock(nn.Module):
         return context.take(x_BLD) + self.out(gated_BQD, context.domains_BQ)
 
 
-def _split_heads(qkv_BLF: Tensor, heads: int, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+def _split_heads(qk_BLF: Tensor, v_BLD: Tensor, heads: int, context: Context) -> tuple[Tensor, Tensor, Tensor]:
     """Rotated queries of the positions that come out [B, H, Q, E], rotated keys and values [B, H, L, E]."""
-    qk_BLF, v_BLD = qkv_BLF.tensor_split((qkv_BLF.shape[-1] // 3 * 2,), dim=-1)
     q_BLHE, k_BLHE = rotate(qk_BLF.unflatten(-1, (2 * heads, -1))).chunk(2, dim=-2)
     v_BLHE = v_BLD.unflatten(-1, (heads, -1))
     return context.take(q_BLHE).transpose(1, 2), k_BLHE.transpose(1, 2), v_BLHE.transpose(1, 2)

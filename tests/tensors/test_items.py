@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from crossrec_core.tensors.checkpoint import load_checkpoint, save_checkpoint
-from crossrec_core.tensors.items import pick_hidden_ids
+from crossrec_core.tensors.items import distinct, pick_hidden_ids
 from tests.tensors.test_checkpoint import ABOUT
 from tests.tensors.worlds import tiny_attributes, tiny_model
 
@@ -123,3 +123,17 @@ def test_attributes_train_under_autocast_which_has_no_sparse_product():
     found.square().sum().backward()
     torch.testing.assert_close(found, expected)
     assert model.items.attributes.weight.grad.any()
+
+
+@pytest.mark.parametrize("num_rows", [25, 100_000])
+def test_distinct_numbers_and_their_places(num_rows):
+    nums = torch.tensor([[7, 0, 7], [24, 3, 0]])
+    found_U, places = distinct(nums, num_rows)
+    assert found_U.tolist() == [0, 3, 7, 24]
+    assert torch.equal(found_U[places], nums)
+
+
+def test_sequences_are_described_in_scoring_as_in_training():
+    model = tiny_model(text_vectors_IK=text_vectors(), text_dimensions=4)
+    nums_BL = torch.randint(0, 21, (5, 7), generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(model.eval().items(nums_BL), model.train().items(nums_BL))
