@@ -10,7 +10,6 @@ from benchmarks import scoring_job as job
 from benchmarks.topn_kernel import Command, workers
 from crossrec_core.errors import CrossRecError
 from jobs.serve import make_lists
-from jobs.steps import spark_session
 
 
 @pytest.mark.parametrize("items", [30, 31])
@@ -30,18 +29,17 @@ def test_shares_are_of_our_median():
 
 
 @pytest.mark.spark
-def test_every_contender_lists_the_whole_catalogue_for_everyone(tmp_path):
+def test_every_contender_lists_the_whole_catalogue_for_everyone(spark, tmp_path):
     job.write_events(tmp_path / "events.parquet", users=50, items=60, seen=20)
     settings = job.job_settings(tmp_path, n=10, width=8, driver_memory="1g")
-    with spark_session(settings) as spark:
-        scene = job.prepare_scene(settings, spark)
-        num_rows = make_lists(settings, scene.night, spark, scene.models)
-        job.check_lists(scene, users=50, n=10)
-        als = job.fit_als(scene, 8)
-        job.list_by_als(scene, als, 10, tmp_path / "als")
-        listed = spark.read.parquet(str(tmp_path / "als")).toPandas()
-        known = job.read_events(scene).toPandas()
-        job.save_scene(scene, tmp_path)
+    scene = job.prepare_scene(settings, spark)
+    num_rows = make_lists(settings, scene.night, spark, scene.models)
+    job.check_lists(scene, users=50, n=10)
+    als = job.fit_als(scene, 8)
+    job.list_by_als(scene, als, 10, tmp_path / "als")
+    listed = spark.read.parquet(str(tmp_path / "als")).toPandas()
+    known = job.read_events(scene).toPandas()
+    job.save_scene(scene, tmp_path)
     assert num_rows == 51 * 10  # the list for new users too
     assert (listed.groupby("user_num").size() == 10).all()
     assert listed.merge(known, on=["user_num", "item_num"]).empty
