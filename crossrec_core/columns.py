@@ -86,6 +86,12 @@ CI_HIGH = "ci_high"
 BASELINE = "baseline"
 DIFFERENCE = "difference"
 
+# What a refreshed run is made of
+FINGERPRINT = "fingerprint"
+NUM_ROWS = "num_rows"
+PART_RUN_ID = "part_run_id"
+PLACE = "place"
+
 # Splits of events, and what each purpose may know of them
 TRAIN, VALID, TEST = "train", "valid", "test"
 OUT_OF_CORE = "out_of_core"  # before validation, of a user or item too thin to learn from: masks lists, trains nothing

@@ -25,6 +25,20 @@ if TYPE_CHECKING:  # pyarrow.dataset pulls pandas in: seconds that an ad-hoc ans
 
 # Their rows belong to the lake, not to the run that happened to add them
 OVER_RUNS = (t.USER_IDS, t.ITEM_IDS, t.LABEL_IDS, t.TEXT_VECTORS, t.PUBLICATIONS)
+# A refreshed run has rows of its own for the users it made anew, and shows those of the runs before it for the others
+BY_USER_ID, BY_USER_NUM = (t.RECOMMENDATIONS,), (t.HISTORIES, t.SEQUENCES)
+REMADE = "remade_users"
+_REMADE = f"""
+CREATE VIEW {REMADE} AS
+WITH remade AS (
+    SELECT user_id, min(list_position(getvariable('parts'), run_id)) AS place
+    FROM remaking_fingerprints
+    GROUP BY user_id
+)
+SELECT remade.user_id, numbered.user_num, remade.place
+FROM remade
+LEFT JOIN numbered_users AS numbered ON numbered.user_id = remade.user_id
+"""
 
 
 @dataclass(frozen=True)
@@ -78,13 +92,26 @@ def read_rows(lake: Lake, table: t.Table, *, where: Where | None = None) -> list
         return Answer(table.column_names, result.fetchall()).to_dicts()
 
 
+def parts_of(lake: Lake, run_id: str) -> list[str]:
+    """The runs whose rows a run shows, newest first: itself, then, for a refreshed one, those it stands on.
+
+    The last of them is a whole night: the models, candidates and item tables are its.
+    """
+    rows = sorted(read_rows(lake, t.RUN_PARTS, where={c.RUN_ID: run_id}), key=lambda row: row[c.PLACE])
+    return [row[c.PART_RUN_ID] for row in rows] or [run_id]
+
+
 def connect(
-    lake: Lake, *, run_id: str | None = None, tables: Sequence[t.Table] | None = None, published: str | None = None
-) -> duckdb.DuckDBPyConnection:
+    lake: Lake, *,
+    run_id: str | None = None, tables: Sequence[t.Table] | None = None, published: str | None = None,
+    only_remade: bool = False,
+) -> duckdb.DuckDBPyConnection:  # fmt: skip
     """A DuckDB connection in which every table of the lake is a view, and nothing else can be read.
 
-    With ``run_id`` the tables hold that run's rows only (id tables and publications stay whole). With ``published`` the
-    SQL views that this run was published with are there too. A table that was never written has no rows.
+    With ``run_id`` the tables hold what that run shows only (id tables and publications stay whole): its own rows and,
+    where it is a refreshed one, those of the runs it stands on, under its name; with ``only_remade`` without the lists,
+    histories and sequences it took over. With ``published`` the SQL views that this run was published with are there
+    too. A table that was never written has no rows.
 
     Raises:
         LakeError: no lake there, or one of its views does not fit its tables.
@@ -95,9 +122,17 @@ def connect(
     # what does not fit into memory spills there; DuckDB's own choice is the folder that the user stands in
     connection.execute("SET temp_directory = ?", [f"{tempfile.gettempdir()}/crossrec-duckdb-{os.getpid()}"])
     allowed: list[str] = []
-    for table in tables or tuple(t.ALL_TABLES.values()):
-        is_whole = run_id is None or table in OVER_RUNS
-        allowed += _register(connection, lake, table, {} if is_whole else {c.RUN_ID: str(run_id)})
+    wanted = tuple(tables or t.ALL_TABLES.values())
+    parts = [] if run_id is None else parts_of(lake, run_id)
+    if len(parts) > 1:
+        allowed += _register_remade(connection, lake, parts)
+    for table in wanted:
+        if run_id is None or table in OVER_RUNS:
+            allowed += _register(connection, lake, table, {})
+        elif len(parts) == 1:
+            allowed += _register(connection, lake, table, {c.RUN_ID: run_id})
+        else:
+            allowed += _register_parts(connection, lake, table, parts, only_remade=only_remade)
     if published is not None:
         _create_views(connection, lake, published)
     connection.execute("SET allowed_paths = ?", [allowed])
@@ -131,23 +166,61 @@ def check_lake(lake: Lake) -> None:
         raise LakeError(f"{lake.path}: no lake here; run jobs/nightly.py to make one, or name another with --lake PATH")
 
 
-def _register(connection: duckdb.DuckDBPyConnection, lake: Lake, table: t.Table, where: Where) -> list[str]:
+def _register_remade(connection: duckdb.DuckDBPyConnection, lake: Lake, parts: Sequence[str]) -> list[str]:
+    """Make a view of the users whom a refreshed run, or one it stands on, made anew, with the place of the newest."""
+    connection.execute("SET VARIABLE parts = ?", [list(parts)])
+    files = _register(connection, lake, t.USER_FINGERPRINTS, {c.RUN_ID: list(parts[:-1])}, name="remaking_fingerprints")
+    files += _register(connection, lake, t.USER_IDS, {}, name="numbered_users")
+    connection.execute(_REMADE)
+    return files
+
+
+def _register_parts(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, table: t.Table, parts: Sequence[str], *, only_remade: bool
+) -> list[str]:
+    """Make a view of what a refreshed run shows of a table, under its name."""
+    if table in (*BY_USER_ID, *BY_USER_NUM) and not only_remade:
+        shown = list(parts)
+    else:
+        is_own = table is t.RUNS or "refresh" in table.written_by
+        shown = [parts[0] if is_own else parts[-1]]
+    files = _register(connection, lake, table, {c.RUN_ID: shown}, name=f"made_{table.name}")
+    names = ", ".join(f'made."{name}"' for name in table.column_names if name != c.RUN_ID)
+    carried = ""
+    if len(shown) > 1:
+        key = c.USER_ID if table in BY_USER_ID else c.USER_NUM
+        carried = (
+            f" LEFT JOIN (SELECT {key}, min(place) AS place FROM {REMADE} GROUP BY {key}) AS remade"
+            f" ON remade.{key} = made.{key}"
+            " WHERE remade.place IS NULL OR list_position(getvariable('parts'), made.run_id) <= remade.place"
+        )
+    connection.execute(
+        f"CREATE VIEW {table.name} AS SELECT getvariable('parts')[1] AS run_id, {names}"
+        f" FROM made_{table.name} AS made{carried}"
+    )
+    return files
+
+
+def _register(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, table: t.Table, where: Where, *, name: str = ""
+) -> list[str]:
     """Make a view of a table's rows that match ``where``; returns the local files behind it."""
+    name = name or table.name
     files = [file.uri for file in live_files(lake, table, where=where)]
     if not files:
         types = ", ".join(f'NULL::{_duckdb_type(column.type)} AS "{column.name}"' for column in table.columns)
-        connection.execute(f"CREATE VIEW {table.name} AS SELECT {types} WHERE false")
+        connection.execute(f"CREATE VIEW {name} AS SELECT {types} WHERE false")
         return []
     if local_path(lake.path) is None:
-        connection.register(table.name, scan_arrow(lake, table, where=where))
+        connection.register(name, scan_arrow(lake, table, where=where))
         return []
     # A variable carries the paths: a view cannot take parameters, and nothing from outside is pasted into SQL
-    connection.execute(f"SET VARIABLE files_of_{table.name} = ?", [files])
+    connection.execute(f"SET VARIABLE files_of_{name} = ?", [files])
     names = ", ".join(f'"{name}"' for name in table.column_names)
     types = ", ".join(f"{name}: VARCHAR" for name in table.partition_by)
     hive = f"hive_partitioning = true, hive_types = {{{types}}}" if types else "hive_partitioning = false"
     connection.execute(
-        f"CREATE VIEW {table.name} AS SELECT {names} FROM read_parquet(getvariable('files_of_{table.name}'), {hive})"
+        f"CREATE VIEW {name} AS SELECT {names} FROM read_parquet(getvariable('files_of_{name}'), {hive})"
     )
     return files
 

@@ -90,7 +90,7 @@ REJECTS = Table(
         Column(c.SOURCE_FILE, "string", "file or table the row came from", nullable=True),
         Column(c.RAW_TEXT, "string", "the row as it was read", nullable=True),
     ),
-    (c.RUN_ID, c.REASON), ("clean", "prepare"),
+    (c.RUN_ID, c.REASON), ("clean", "prepare", "refresh"),
 )
 
 DATA_QUALITY = Table(
@@ -100,7 +100,26 @@ DATA_QUALITY = Table(
         Column("check", "string", "rows_read, rows_kept, or rejected:REASON"),
         Column("value", "double", "what was counted or measured"),
     ),
-    (c.RUN_ID,), ("clean", "prepare", "embed_text", "evaluate"),
+    (c.RUN_ID,), ("clean", "prepare", "embed_text", "evaluate", "refresh"),
+)
+
+USER_FINGERPRINTS = Table(
+    "user_fingerprints", "a user whose rows of the logs a run read, or whom it found gone", (c.USER_ID,),
+    (
+        RUN_ID, USER_ID,
+        Column(c.NUM_ROWS, "bigint", "rows of the logs, over all domains; 0 for a user who has left them"),
+        Column(c.FINGERPRINT, "bigint", "of those rows in any order: another one, and the user's lists are made anew"),
+    ),
+    (c.RUN_ID,), ("clean", "refresh"),
+)
+
+RUN_PARTS = Table(
+    "run_parts", "a run whose rows a refreshed run shows; a whole night has none", (c.PLACE,),
+    (
+        RUN_ID, Column(c.PART_RUN_ID, "string", "the run whose rows they are"),
+        Column(c.PLACE, "bigint", "0 is the refreshed run itself, then the runs before it; the whole night is last"),
+    ),
+    (c.RUN_ID,), ("refresh",),
 )
 
 USER_IDS = Table(
@@ -109,7 +128,7 @@ USER_IDS = Table(
         Column(c.RUN_ID, "string", "the run that saw the user first"),
         Column(c.USER_SPACE, "string", "domains of one user space share users"), USER_ID, USER_NUM,
     ),
-    (c.RUN_ID,), ("prepare",),
+    (c.RUN_ID,), ("prepare", "refresh"),
 )
 
 ITEM_IDS = Table(
@@ -156,7 +175,7 @@ HISTORIES = Table(
         Column(c.NUM_EVENTS, "bigint", "events behind them"),
         Column(c.LAST_EVENT_ORDER, "bigint", "event_order of the latest"),
     ),
-    (c.RUN_ID, c.PURPOSE, c.DOMAIN), ("prepare",),
+    (c.RUN_ID, c.PURPOSE, c.DOMAIN), ("prepare", "refresh"),
 )
 
 SEQUENCES = Table(
@@ -167,7 +186,7 @@ SEQUENCES = Table(
         Column(c.CLOCK, "string", "'time', or the domain's name for an order-only domain"),
         USER_NUM, Column(c.LENGTH, "bigint", "events before the padding"), *SEQUENCE_LISTS,
     ),
-    (c.RUN_ID, c.PURPOSE), ("prepare",),
+    (c.RUN_ID, c.PURPOSE), ("prepare", "refresh"),
 )
 
 EARLIER_SEQUENCES = Table(
@@ -340,7 +359,7 @@ MODELS = Table(
         Column("valid_ndcg", "double", "NDCG@10 on validation where it was tuned or stopped there", nullable=True),
         Column("seconds", "double", "time of the fit"),
     ),
-    (c.RUN_ID, c.PURPOSE, c.MODEL), ("fit_baselines", "pretrain", "finetune", "compress"),
+    (c.RUN_ID, c.PURPOSE, c.MODEL), ("fit_baselines", "pretrain", "finetune", "compress", "refresh"),
 )
 
 TRAINING_LOG = Table(
@@ -394,7 +413,7 @@ RECOMMENDATIONS = Table(
         Column(c.PROBABILITY, "double", "calibrated click probability", nullable=True),
         Column(c.PATH, "string", "own_history, other_domains or popularity: the evidence behind the row"),
     ),
-    (c.RUN_ID, c.PURPOSE, c.MODEL, c.DOMAIN), ("score", "serve"),
+    (c.RUN_ID, c.PURPOSE, c.MODEL, c.DOMAIN), ("score", "serve", "refresh"),
 )
 
 PAIR_PROBABILITIES = Table(
@@ -418,7 +437,7 @@ RELIABILITY = Table(
         Column("click_rate", "double", "positives / pairs: equal to it where the probability is calibrated"),
         Column("positives", "bigint", "pairs with label 1"), Column("pairs", "bigint", "labelled pairs"),
     ),
-    (c.RUN_ID,), ("evaluate",),
+    (c.RUN_ID,), ("evaluate", "refresh"),
 )
 
 USER_METRICS = Table(
@@ -443,7 +462,7 @@ METRICS = Table(
         Column(c.CI_HIGH, "double", "95 % interval by bootstrap over users", nullable=True),
         Column(c.NUM_USERS, "bigint", "users behind it"),
     ),
-    (c.RUN_ID,), ("evaluate",),
+    (c.RUN_ID,), ("evaluate", "refresh"),
 )
 
 TRANSFER_REPORT = Table(
@@ -461,7 +480,7 @@ TRANSFER_REPORT = Table(
         Column("decision", "string", "the model the guard serves these users of the domain, chosen on validation"),
         Column(c.REASON, "string", "why the guard chose it"),
     ),
-    (c.RUN_ID,), ("evaluate",),
+    (c.RUN_ID,), ("evaluate", "refresh"),
 )
 
 RUNS = Table(
@@ -496,11 +515,11 @@ PUBLICATIONS = Table(
 ALL_TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        INTERACTIONS, REJECTS, DATA_QUALITY, USER_IDS, ITEM_IDS, LABEL_IDS, SPLIT_INTERACTIONS, HISTORIES, SEQUENCES,
-        EARLIER_SEQUENCES, VALIDATION_SEQUENCES, USER_PROFILES, ITEM_FEATURES, ITEM_POPULARITY, ITEM_VECTORS,
-        TEXT_VECTORS, ATTRIBUTE_IDS, ITEM_ATTRIBUTES, FEATURE_STATISTICS, TRUTH, LABELLED_PAIRS, TRANSITIONS,
-        ITEM_SCORES, ITEM_FACTORS, MODELS,
-        TRAINING_LOG, META_REPORT, TRIALS, RECOMMENDATIONS, PAIR_PROBABILITIES, RELIABILITY, USER_METRICS, METRICS,
+        INTERACTIONS, REJECTS, DATA_QUALITY, USER_FINGERPRINTS, RUN_PARTS, USER_IDS, ITEM_IDS, LABEL_IDS,
+        SPLIT_INTERACTIONS, HISTORIES, SEQUENCES, EARLIER_SEQUENCES, VALIDATION_SEQUENCES, USER_PROFILES,
+        ITEM_FEATURES, ITEM_POPULARITY, ITEM_VECTORS, TEXT_VECTORS, ATTRIBUTE_IDS, ITEM_ATTRIBUTES,
+        FEATURE_STATISTICS, TRUTH, LABELLED_PAIRS, TRANSITIONS, ITEM_SCORES, ITEM_FACTORS, MODELS, TRAINING_LOG,
+        META_REPORT, TRIALS, RECOMMENDATIONS, PAIR_PROBABILITIES, RELIABILITY, USER_METRICS, METRICS,
         TRANSFER_REPORT, RUNS, PUBLICATIONS,
     )
 }

@@ -18,6 +18,7 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.errors import ConfigError, CrossRecError, InputError
 from crossrec_core.frames.clean import split_by_reason, with_reason
+from crossrec_core.frames.fingerprints import to_fingerprints
 from crossrec_core.frames.raw_files import java_line
 from crossrec_core.frames.sources import EventColumns, read_log
 from crossrec_core.frames.storage import write_table
@@ -39,6 +40,7 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
         write_rows(quality_rows(counts, spark), t.DATA_QUALITY, night)
         num_rejected = write_rows(cleaned.rejected, t.REJECTS, night)
         check_domains(counts, settings)
+        write_rows(to_fingerprints(judged, newest=newest_event(settings, night)), t.USER_FINGERPRINTS, night)
         num_kept = write_rows(cleaned.kept, t.INTERACTIONS, night)
     finally:
         judged.unpersist()
@@ -93,12 +95,16 @@ def judge(events: DataFrame, settings: Settings, night: Night) -> DataFrame:
         event_weights={name: domain.events for name, domain in settings.domains.items()},
         value_bounds={name: (domain.value_low, domain.value_high) for name, domain in settings.domains.items()},
         oldest=parse_moment(rules.oldest_event, where="clean.oldest_event", end_of_day=False),
-        newest=parse_moment(
-            rules.newest_event or night.run_date.isoformat(), where="clean.newest_event", end_of_day=True
-        ),
+        newest=newest_event(settings, night),
         drop_duplicates=rules.drop_duplicates, repeat_within_s=rules.repeat_within_s,
         max_events_per_day=rules.max_events_per_day, max_events_per_minute=rules.max_events_per_minute,
     )  # fmt: skip
+
+
+def newest_event(settings: Settings, night: Night) -> datetime:
+    """The last moment an event may have: that of the settings, or the end of the night's day."""
+    text = settings.clean.newest_event or night.run_date.isoformat()
+    return parse_moment(text, where="clean.newest_event", end_of_day=True)
 
 
 def parse_moment(text: str, *, where: str, end_of_day: bool) -> datetime:

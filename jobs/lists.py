@@ -83,12 +83,16 @@ def read_users(
 
 
 def to_load(
-    models: Sequence[FittedModel], settings: Settings, night: Night, spark: SparkSession, *, purpose: str
-) -> LoadModels:
-    """What the Python workers load: the models and the candidates of the purpose they were fitted for."""
+    models: Sequence[FittedModel], settings: Settings, night: Night, spark: SparkSession, *,
+    purpose: str, candidates_run: str = "",
+) -> LoadModels:  # fmt: skip
+    """What the Python workers load: the models and the candidates of the purpose they were fitted for.
+
+    ``candidates_run`` is the run that wrote those, where it is not this one.
+    """
     names = model_names(models)
     return LoadModels(
-        candidates_folder=night.lake.at(candidates_location(night.run_id, purpose)),
+        candidates_folder=night.lake.at(candidates_location(candidates_run or night.run_id, purpose)),
         models=tuple(
             ModelFolder(names.index(model.name), night.lake.at(model.location), model.segments) for model in models
         ),
@@ -111,14 +115,14 @@ def workers_per_host(spark: SparkSession) -> int:
 
 def write_lists(
     users: DataFrame, models: Sequence[FittedModel], settings: Settings, night: Night, spark: SparkSession, *,
-    purpose: str, targets: Sequence[Target],
+    purpose: str, targets: Sequence[Target], candidates_run: str = "",
 ) -> int:  # fmt: skip
     """Score the users and the fallback user by all the models in one pass and write the lists; returns the rows.
 
     Rows of a file are in the order of users and ranks, so that a reader of one user's list can skip the rest.
     """
     fallback = fallback_user(spark, targets=targets, max_len=settings.sequences.max_len)
-    load = to_load(models, settings, night, spark, purpose=purpose)
+    load = to_load(models, settings, night, spark, purpose=purpose, candidates_run=candidates_run)
     get_scorer = LoadScorer(load, n=settings.score.n, block_items=settings.score.block_items)
     scored = recommend(users.unionByName(fallback), get_scorer, batch_users=settings.score.batch_users)
     lists = to_recommendations(

@@ -1,6 +1,5 @@
 """All steps of a night in order, resumable: raw logs in, published lists and metrics out."""
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 from crossrec_core.cli.one_line import one_line_errors
 from crossrec_core.config import read_config
 from crossrec_core.errors import ConfigError
-from crossrec_core.ledger import StepRecord, read_steps
+from crossrec_core.ledger import read_steps
 from jobs import (
     blend,
     clean,
@@ -43,6 +42,7 @@ from jobs.steps import (
     run_step,
     spark_session,
     start_night,
+    summary,
 )
 
 STEPS: dict[str, Run] = {
@@ -119,13 +119,6 @@ def choose_steps(*, from_: str = "", only: str = "") -> list[str]:
 def same_date(night: Night) -> Night:
     """A resumed run keeps the date it started with."""
     return replace(night, run_date=read_steps(night.lake, night.run_id)[0].run_date)
-
-
-def summary(record: StepRecord) -> str:
-    """One line about a finished step."""
-    counts = json.loads(record.row_counts)
-    listed = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    return f"{record.step}: {record.seconds:.0f} s, {record.peak_memory_mib:,.0f} MiB; {listed}"
 
 
 if __name__ == "__main__":

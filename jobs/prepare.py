@@ -58,7 +58,8 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     try:
         interactions = complete(settings, store)
         counts = write_ids(interactions, items, settings, store)
-        events = split(number_events(interactions, settings, store), settings).cache()
+        numbered = number_events(interactions, settings, store, items=store.read_all(t.ITEM_IDS).drop(c.RUN_ID))
+        events = split(numbered, settings).cache()
         try:
             rows = count_splits(events)
             check_targets(rows, settings)
@@ -167,7 +168,7 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
     purposes = purposes_of(hold_test=settings.split.test_days > 0, hold_valid=settings.split.valid_days > 0)
     known = to_known_events(store.read(t.SPLIT_INTERACTIONS), purposes)
     sequences = to_sequences(
-        known.withColumn(c.DOMAIN_NUM, lookup(read_labels(DOMAIN_KIND, store), c.DOMAIN)),
+        with_domain_nums(known, store),
         order_only=order_only_domains(settings),
         max_len=settings.sequences.max_len,
         session_gap_minutes=settings.sequences.session_gap_minutes,
@@ -185,6 +186,11 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
     counts = store.write(to_histories(had), t.HISTORIES)
     counts |= write_sequences(sequences, settings, store)
     return counts | store.write(popularity, t.ITEM_POPULARITY)
+
+
+def with_domain_nums(events: DataFrame, store: Store) -> DataFrame:
+    """Add the number of the domain."""
+    return events.withColumn(c.DOMAIN_NUM, lookup(read_labels(DOMAIN_KIND, store), c.DOMAIN))
 
 
 def write_sequences(sequences: DataFrame, settings: Settings, store: Store) -> dict[str, int]:

@@ -111,10 +111,12 @@ def read_labels(kind: str, store: Store) -> dict[str, int]:
     return {row[c.LABEL_NAME]: row[c.LABEL_NUM] for row in rows}
 
 
-def number_events(interactions: DataFrame, settings: Settings, store: Store) -> DataFrame:
-    """Replace outside names by numbers and add the tie break."""
+def number_events(interactions: DataFrame, settings: Settings, store: Store, *, items: DataFrame) -> DataFrame:
+    """Replace outside names by numbers and add the tie break.
+
+    ``items`` holds (item_space, item_id, item_num); events with others are left out.
+    """
     users = store.read_all(t.USER_IDS).drop(c.RUN_ID)
-    items = store.read_all(t.ITEM_IDS).drop(c.RUN_ID)
     events = with_tie_break(with_spaces(interactions, settings), seed=settings.split.seed)
     return (
         events.withColumn(c.ACTION_NUM, lookup(read_labels(ACTION_KIND, store), c.ACTION))
@@ -138,9 +140,10 @@ def split(events: DataFrame, settings: Settings) -> DataFrame:
             events, hold_test=rules.test_days > 0, hold_valid=rules.valid_days > 0,
             across_domains=rules.leave_out == "user",
         )  # fmt: skip
+    last_orders = dict.fromkeys(settings.domains, 0) if rules.cut else read_last_orders(events)
     try:
         cuts = make_cuts(
-            read_last_orders(events), cut=rules.cut, test_days=rules.test_days, valid_days=rules.valid_days,
+            last_orders, cut=rules.cut, test_days=rules.test_days, valid_days=rules.valid_days,
             per_domain=rules.per_domain,
         )  # fmt: skip
     except ValueError as error:

@@ -16,7 +16,7 @@ from crossrec_core import tables as t
 from crossrec_core.delta import drop_runs
 from crossrec_core.errors import CrossRecError
 from crossrec_core.lake import Lake, plain_uri, views_location
-from crossrec_core.lake_reader import OVER_RUNS, connect, query, read_rows, read_sql_folder
+from crossrec_core.lake_reader import OVER_RUNS, connect, parts_of, query, read_rows, read_sql_folder
 from crossrec_core.ledger import publications, publish, published_run, read_steps
 from crossrec_core.settings import Settings
 from jobs.steps import Night, step_command
@@ -54,7 +54,7 @@ def publish_run(settings: Settings, night: Night, *, sql: Path) -> dict[str, int
     """
     before = published_run(night.lake)
     checks = read_sql_folder(str(sql / "checks"), Lake(str(sql)))
-    with connect(night.lake, run_id=night.run_id) as connection:
+    with connect(night.lake, run_id=night.run_id, only_remade=True) as connection:  # the others were checked before
         check_rows(connection, checks, run_id=night.run_id)
         check_lists(connection, settings, run_id=night.run_id)
     views = read_sql_folder(str(sql / "views"), Lake(str(sql)))
@@ -102,13 +102,16 @@ def write_views(lake: Lake, run_id: str, views: Mapping[str, str]) -> None:
 
 
 def old_runs(lake: Lake, *, keep: int) -> list[str]:
-    """Runs that started before the oldest of the ``keep`` runs published last; none whose checkpoints those use."""
+    """Runs that started before the oldest of the ``keep`` runs published last; none whose checkpoints or lists those
+    use.
+    """
     kept = list(dict.fromkeys(str(row[c.RUN_ID]) for row in reversed(publications(lake))))[:keep]
     started = {step.run_id: step.started_at for step in reversed(read_steps(lake))}
     if len(kept) < keep:
         return []
     oldest = min(started[run_id] for run_id in kept if run_id in started)
     used = {row["location"].split("/")[1] for row in read_rows(lake, t.MODELS, where={c.RUN_ID: kept})}
+    used |= {part for run_id in kept for part in parts_of(lake, run_id)}
     return sorted(run_id for run_id, start in started.items() if start < oldest and run_id not in {*kept, *used})
 
 

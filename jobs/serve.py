@@ -45,12 +45,19 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     return {t.MODELS.name: num_models, t.RECOMMENDATIONS.name: num_lists}
 
 
-def make_lists(settings: Settings, night: Night, spark: SparkSession, models: Sequence[FittedModel]) -> int:
-    """Write everyone's lists by models fitted for serve; returns the rows."""
+def make_lists(
+    settings: Settings, night: Night, spark: SparkSession, models: Sequence[FittedModel], *, candidates_run: str = ""
+) -> int:
+    """Write everyone's lists by models fitted for serve; returns the rows.
+
+    ``candidates_run`` is the run whose candidates the models know, where it is not this one.
+    """
     targets = read_targets(settings, night)
     wanted = read_wanted(night, spark, targets)
     users = read_users(wanted, settings, night, spark, purpose=c.SERVE, targets=targets)
-    return write_lists(users, models, settings, night, spark, purpose=c.SERVE, targets=targets)
+    return write_lists(
+        users, models, settings, night, spark, purpose=c.SERVE, targets=targets, candidates_run=candidates_run
+    )
 
 
 def choose_models(settings: Settings, night: Night) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -186,6 +186,13 @@ def describe_versions() -> dict[str, str]:
     return versions
 
 
+def summary(record: StepRecord) -> str:
+    """One line about a finished step."""
+    counts = json.loads(record.row_counts)
+    listed = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return f"{record.step}: {record.seconds:.0f} s, {record.peak_memory_mib:,.0f} MiB; {listed}"
+
+
 def _finished(
     record: StepRecord, state: str, started: float, peak_mib: float, counts: str, message: str | None
 ) -> StepRecord:

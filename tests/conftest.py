@@ -12,7 +12,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 # Thousands of plans over a handful of rows: compiling them takes longer than running them.
 QUICK_ON_FEW_ROWS = {
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }

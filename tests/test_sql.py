@@ -128,6 +128,26 @@ def faulty_rows() -> Rows:
     return rows
 
 
+def refreshed_rows() -> Rows:
+    """The same nights, and r3, which stands on r2: ann's lists made anew, cy gone, the others' as they were."""
+    rows, night = sound_rows(), date(2026, 1, 3)
+    moment = datetime(2026, 1, 3, 3, tzinfo=UTC)
+    rows["publications"].append({c.RUN_ID: "r3", "published_at": moment, "kind": "publish", "lake_version": 1})
+    rows["run_parts"] = [
+        {c.RUN_ID: "r3", c.PART_RUN_ID: part, c.PLACE: place} for place, part in enumerate(("r3", "r2"))
+    ]
+    marks = [("r2", user) for user in ("ann", "bob", "cy")] + [("r3", user) for user in ("ann", "cy")]
+    rows["user_fingerprints"] = [
+        {c.RUN_ID: run_id, c.USER_ID: user, c.NUM_ROWS: 1, c.FINGERPRINT: 0} for run_id, user in marks
+    ]
+    rows["recommendations"] += [
+        {c.RUN_ID: "r2", **place(NIGHTS["r2"].date(), "cy", "films", 1, 1)},
+        {c.RUN_ID: "r3", **place(night, "ann", "films", 1, 3)},
+    ]
+    rows["metrics"] += [{**row, c.RUN_ID: "r3"} for row in rows["metrics"] if row[c.RUN_ID] == "r2"]
+    return rows
+
+
 def to_arrow(rows: Rows) -> dict[str, pa.Table]:
     return {name: pa.Table.from_pylist(rows[name], schema=arrow_schema(t.ALL_TABLES[name])) for name in rows}
 
@@ -198,6 +218,18 @@ def test_a_rollback_shows_the_run_before() -> None:
     assert {row[c.RUN_ID] for row in on_duckdb(rows)("SELECT * FROM latest_recommendations")} == {"r1"}
 
 
+def test_a_refreshed_run_shows_its_own_lists_and_those_it_left_as_they_were() -> None:
+    ask = on_duckdb(refreshed_rows())
+    lists = ask("SELECT * FROM latest_recommendations ORDER BY user_id, domain, rank")
+    assert {row[c.RUN_ID] for row in lists} == {"r3"}
+    ann = [(row[c.DOMAIN], row[c.ITEM_ID], row[c.RUN_DATE].day) for row in lists if row[c.USER_ID] == "ann"]
+    assert ann == [("films", "i3", 3)]
+    bob = [(row[c.ITEM_ID], row[c.TITLE], row[c.RUN_DATE].day) for row in lists if row[c.USER_ID] == "bob"]
+    assert bob == [("i12", "Title 12", 2), ("i11", "Title 11", 2), ("i3", None, 2), ("i2", "Title 2", 2)]
+    assert {row[c.USER_ID] for row in lists} == {"ann", "bob"}
+    assert [row["num_candidates"] for row in ask("SELECT * FROM catalogue_coverage")] == [3]
+
+
 def test_reports_say_what_their_tables_hold() -> None:
     ask = on_duckdb(sound_rows())
     report = {file.stem: ask(file.read_text()) for file in REPORTS}
@@ -225,5 +257,5 @@ def test_every_file_says_its_key_in_its_first_line() -> None:
 
 @pytest.mark.spark
 def test_duckdb_and_spark_give_the_same_rows(spark: SparkSession) -> None:
-    for rows in (sound_rows(), faulty_rows()):
+    for rows in (sound_rows(), faulty_rows(), refreshed_rows()):
         assert answers(on_spark(spark, rows)) == answers(on_duckdb(rows))

@@ -14,7 +14,7 @@ from crossrec_core.cli.lists import Served
 from crossrec_core.config import parse_config
 from crossrec_core.errors import LakeError
 from crossrec_core.lake import Lake, candidates_location
-from crossrec_core.lake_reader import Answer, connect, query
+from crossrec_core.lake_reader import Answer, connect, parts_of, query
 from crossrec_core.ledger import read_steps
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.ranked_lists import Columns, rank_batch
@@ -86,7 +86,7 @@ def score_fresh(lake: Lake, served: Served, user_id: str, *, n: int) -> Answer |
             raise LakeError(f"{what}; leave out --fresh for the published list")
         purpose, location = found[0]
         load = LoadModels(
-            candidates_folder=lake.at(candidates_location(served.run_id, purpose)),
+            candidates_folder=lake.at(candidates_location(parts_of(lake, served.run_id)[-1], purpose)),
             models=(ModelFolder(0, lake.at(location)),),
             threads=0,
             workers_per_host=1,

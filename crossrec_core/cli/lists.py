@@ -13,7 +13,7 @@ from crossrec_core import tables as t
 from crossrec_core.delta import live_files
 from crossrec_core.errors import InputError, LakeError
 from crossrec_core.lake import Lake
-from crossrec_core.lake_reader import Answer, check_lake, connect, query, read_rows
+from crossrec_core.lake_reader import Answer, check_lake, connect, parts_of, query, read_rows
 from crossrec_core.ledger import published_run
 
 # wanted users in their order, each by the model of the user's segment; those without a list of their own get the one
@@ -87,7 +87,7 @@ def find_served(lake: Lake, domain: str = "") -> Served:
     """
     run_id = find_published(lake)
     models: dict[str, set[str]] = {}
-    for file in live_files(lake, t.RECOMMENDATIONS, where={c.RUN_ID: run_id, c.PURPOSE: c.SERVE}):
+    for file in live_files(lake, t.RECOMMENDATIONS, where={c.RUN_ID: parts_of(lake, run_id), c.PURPOSE: c.SERVE}):
         models.setdefault(file.partition_values[c.DOMAIN], set()).add(file.partition_values[c.MODEL])
     name = domain or (next(iter(models)) if len(models) == 1 else "")
     if name not in models:

@@ -17,7 +17,7 @@ from crossrec_core import tables as t
 from crossrec_core.cli.lists import Served
 from crossrec_core.errors import CheckpointError, InputError
 from crossrec_core.lake import Lake, candidates_location, local_path, plain_uri
-from crossrec_core.lake_reader import Answer, connect, query, read_rows
+from crossrec_core.lake_reader import Answer, connect, parts_of, query, read_rows
 
 ITEM = "SELECT item_num FROM item_features WHERE domain = $1 AND item_id = $2"
 NAMED = """
@@ -74,7 +74,8 @@ def _by_vectors(lake: Lake, served: Served, item_num: int, n: int) -> list[tuple
     )
     labels = read_rows(lake, t.LABEL_IDS)
     domain_nums = {row[c.LABEL_NAME]: row[c.LABEL_NUM] for row in labels if row[c.KIND] == "domain"}
-    candidates = f"{candidates_location(served.run_id, chosen[c.PURPOSE])}/candidates.safetensors"
+    whole_night = parts_of(lake, served.run_id)[-1]
+    candidates = f"{candidates_location(whole_night, chosen[c.PURPOSE])}/candidates.safetensors"
     items_V = _read_array(lake.at(candidates), f"items_{domain_nums[served.domain]}")
     vectors_VD = _read_array(lake.at(f"{chosen['location']}/vectors_VD.safetensors"), "vectors_VD")
     return nearest(items_V, vectors_VD, item_num, n=n)
