@@ -1,0 +1,185 @@
+"""A made-up log of which a few users change overnight in, seconds of a refresh and of full runs out, as JSON.
+
+All three publish the same lists: a refresh of the changed users, a refresh of everyone by the same models, and a whole
+night without its training (the log cleaned and prepared from the start, all lists by the same network). In turns, in
+one Spark session, each standing on the same night. How much longer a night with training takes is not in the figure.
+
+python benchmarks/increment.py                    # 20,000 users
+python benchmarks/increment.py --users 200000     # 200,000 users: 4 million events
+"""
+
+import json
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+from pyspark.sql import SparkSession
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
+
+from benchmarks.feed import describe_machine
+from benchmarks.scoring_job import (
+    FIRST_DAY,
+    SECONDS_BETWEEN_EVENTS,
+    job_settings,
+    prepare_scene,
+    write_events,
+)
+from benchmarks.train_step import time_in_turns
+from crossrec_core import columns as c
+from crossrec_core import tables as t
+from crossrec_core.delta import write_rows
+from crossrec_core.lake_reader import connect, query, read_rows
+from crossrec_core.settings import Settings
+from jobs import clean, prepare, publish, refresh
+from jobs.lists import FittedModel
+from jobs.serve import make_lists
+from jobs.steps import Night, run_step, spark_session
+
+FEW, EVERYONE, WHOLE = "refresh", "refresh, everyone", "whole night, no training"
+BASE = "scoring"  # the run that prepare_scene makes
+LISTS = "SELECT * EXCLUDE (run_id, run_date) FROM recommendations WHERE purpose = 'serve' ORDER BY ALL"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A published night, and what its lists are made by."""
+
+    settings: Settings
+    night: Night
+    spark: SparkSession
+    models: list[FittedModel]
+
+    def another(self, run_id: str) -> Night:
+        return replace(self.night, run_id=run_id)
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="where the JSON goes")] = Path("benchmarks/results/increment.json"),
+    users: Annotated[int, typer.Option(min=100, help="everyone has a list")] = 20_000,
+    items: Annotated[int, typer.Option(min=100, help="all are ranked")] = 20_000,
+    seen: Annotated[int, typer.Option(min=1, help="events of each user")] = 20,
+    changed: Annotated[float, typer.Option(min=0, max=1, help="share of the users with one event more")] = 0.02,
+    n: Annotated[int, typer.Option(min=1, help="length of the lists")] = 50,
+    width: Annotated[int, typer.Option(min=1, help="of the network")] = 64,
+    repetitions: Annotated[int, typer.Option(min=5, help="timed runs of each")] = 5,
+    driver_memory: Annotated[str, typer.Option(help="of Spark")] = "6g",
+) -> None:
+    """Time the three in turns, check that they publish the same, and print medians."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        log = folder / "events.parquet"
+        write_events(log, users=users, items=items, seen=seen)
+        settings = job_settings(folder, n=n, width=width, driver_memory=driver_memory)
+        spark = stack.enter_context(spark_session(settings))
+        scene = publish_night(settings, spark)
+        num_changed = round(users * changed)
+        add_events(log, num_changed=num_changed, users=users, items=items, seen=seen)
+        numbers = count()
+        ways: dict[str, Callable[[], object]] = {
+            FEW: lambda: refreshed(scene, f"few{next(numbers)}"),
+            EVERYONE: lambda: refreshed(scene, f"all{next(numbers)}", everyone=True),
+            WHOLE: lambda: whole_night(scene, f"whole{next(numbers)}"),
+        }
+        seconds = time_in_turns(ways, repetitions=repetitions)
+        check_same(scene, num_changed=num_changed)
+    results = summarise(seconds)
+    report = {
+        "machine": describe_machine(),
+        "versions": {"python": platform.python_version(),
+                     **{name: version(name) for name in ("pyspark", "torch", "deltalake", "duckdb")}},
+        "settings": {"users": users, "items": items, "seen": seen, "changed": num_changed, "n": n, "width": width,
+                     "repetitions": repetitions},
+        "seconds": seconds,
+        "results": results,
+    }  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    for name, row in results.items():
+        typer.echo(f"{name:<26}{row['median_s']:>9.2f} s{row['share_of_whole']:>8.3f} of the whole night")
+    typer.echo(f"written to {out}")
+
+
+def publish_night(settings: Settings, spark: SparkSession) -> Scene:
+    """A prepared run with an untrained network, its lists, and their publication."""
+    prepared = prepare_scene(settings, spark)
+    scene = Scene(settings, prepared.night, spark, prepared.models)
+    run_step("serve", partial(serve, scene), settings, scene.night, spark)
+    publish.run(settings, scene.night, spark)
+    return scene
+
+
+def serve(scene: Scene, settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
+    """Everyone's lists by the network of the first night."""
+    return {t.RECOMMENDATIONS.name: make_lists(settings, night, spark, scene.models, candidates_run=BASE)}
+
+
+def add_events(log: Path, *, num_changed: int, users: int, items: int, seen: int) -> None:
+    """One event more for users that are spread over the log; the file is written anew."""
+    places = [place * users // num_changed for place in range(num_changed)]
+    new = pa.table({
+        "user_id": [f"u{place}" for place in places],
+        "item_id": [f"i{place % items}" for place in places],
+        "event_time": pa.array([FIRST_DAY + SECONDS_BETWEEN_EVENTS * seen] * num_changed, pa.int64()),
+    })  # fmt: skip
+    before = pq.read_table(log)
+    pq.write_table(pa.concat_tables([before, new.cast(before.schema)]), log)
+
+
+def refreshed(scene: Scene, run_id: str, *, everyone: bool = False) -> None:
+    """From the logs to the publication."""
+    base, night = refresh.find_base(scene.settings, scene.night.lake, BASE), scene.another(run_id)
+    refresh.run(scene.settings, night, scene.spark, base=base, everyone=everyone)
+    publish.run(scene.settings, night, scene.spark)
+
+
+def whole_night(scene: Scene, run_id: str) -> None:
+    """From the logs to the publication, as a night goes whose models are there already."""
+    night = scene.another(run_id)
+    clean.run(scene.settings, night, scene.spark)
+    prepare.run(scene.settings, night, scene.spark)
+    rows = read_rows(night.lake, t.MODELS, where={c.RUN_ID: BASE})
+    write_rows(night.lake, t.MODELS, [{**row, c.RUN_ID: run_id} for row in rows], replace={c.RUN_ID: run_id})
+    serve(scene, scene.settings, night, scene.spark)
+    publish.run(scene.settings, night, scene.spark)
+
+
+def check_same(scene: Scene, *, num_changed: int) -> None:
+    """The last run of each way shows the same lists, and the refresh wrote those of the changed users only."""
+    lake = scene.night.lake
+    published = {row[c.RUN_ID]: row["published_at"] for row in read_rows(lake, t.PUBLICATIONS)}
+    newest = sorted(published, key=lambda run_id: published[run_id])
+    shown = []
+    for name in ("few", "all", "whole"):
+        run_id = [run for run in newest if run.startswith(name)][-1]
+        with connect(lake, run_id=run_id, tables=(t.RECOMMENDATIONS,)) as connection:
+            shown.append(query(connection, LISTS).rows)
+        if name == "few":
+            written = {row[c.USER_ID] for row in read_rows(lake, t.RECOMMENDATIONS, where={c.RUN_ID: run_id})}
+            assert len(written) == num_changed + 1, f"{len(written)} lists written; expected {num_changed + 1}"
+    assert shown[0] == shown[1], "the refreshed lists are not those of everyone made anew"
+    assert shown[0] == shown[2], "the refreshed lists are not those of a whole night"
+
+
+def summarise(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Median seconds, and their share of the whole night's."""
+    medians = {name: sorted(own)[len(own) // 2] for name, own in seconds.items()}
+    return {
+        name: {"median_s": round(median, 3), "share_of_whole": round(median / medians[WHOLE], 3)}
+        for name, median in medians.items()
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)
