@@ -1,4 +1,4 @@
-"""The increment benchmark on a small scene: three ways to the same lists."""
+"""The increment benchmark on a small scene: several ways to the same lists."""
 
 import pytest
 
