@@ -2,8 +2,8 @@
 
 Six metrics at four lengths. Timed: from the same Parquet files to the means over all users, in hand; sessions,
 interpreters and imports are there before. Everyone's means are held against this project's before any time is taken.
-This project also measures five kinds of held-out item apart, and reads ids as text, as its lake has them; RePlay and
-RecTools read the integers beside them.
+This project also measures five kinds of held-out item apart, and reads ids as text, as its lake has them; the others
+read the integers beside them.
 
 python benchmarks/metrics.py                                             # 138,000 users, lists of 100, everyone
 python benchmarks/metrics.py --users 20000 --skip "RePlay on Spark"      # without the slowest

@@ -72,7 +72,7 @@ def test_a_worker_answers_with_what_it_measured_from_the_files_it_is_told(tmp_pa
         f"import sys\nsys.path.insert(0, {str(WORKERS)!r})\n"
         "from answers import answer, read_problem\n"
         "problem = read_problem()\n"
-        "assert (problem.n, problem.cores, problem.memory_gib) == ([1, 5], 2, 3)\n"
+        "assert (problem.length, problem.n, problem.cores, problem.memory_gib) == (100, [1, 5], 2, 3)\n"
         "assert (problem.lists.name, problem.truth.name) == ('recommendations', 'truth')\n"
         "answer(lambda: {'recall@1': .25})\n"
     )

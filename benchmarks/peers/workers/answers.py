@@ -12,10 +12,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Problem:
-    """Where the lists and the held-out items lie, what to measure and with how much."""
+    """Where the lists of one length and the held-out items lie, what to measure and with how much."""
 
     lists: Path
     truth: Path
+    length: int
     n: list[int]
     cores: int
     memory_gib: int
@@ -23,8 +24,8 @@ class Problem:
 
 def read_problem() -> Problem:
     """What the command line says."""
-    folder, cores, memory_gib, *n = Path(sys.argv[1]), *(int(number) for number in sys.argv[3:])
-    return Problem(folder / "recommendations", folder / "truth", n, cores, memory_gib)
+    folder, length, cores, memory_gib, *n = Path(sys.argv[1]), *(int(number) for number in sys.argv[2:])
+    return Problem(folder / "recommendations", folder / "truth", length, n, cores, memory_gib)
 
 
 def answer(measure: Callable[[], Mapping[str, float]]) -> None:

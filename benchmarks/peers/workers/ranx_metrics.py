@@ -1,8 +1,13 @@
-"""Ranking metrics by ranx: measured once per line of stdin. Its MAP divides by all held-out items."""
+"""Ranking metrics by ranx: measured once per line of stdin. Its MAP divides by all held-out items.
 
+``evaluate`` is given arrays, which it takes as they are; its own Qrels and Run first make dictionaries of text.
+"""
+
+import numpy as np
 import pandas as pd
 from answers import answer, read_problem
-from ranx import Qrels, Run, evaluate
+from numba.typed import List
+from ranx import evaluate
 
 problem = read_problem()
 NAMES = {"recall": "recall", "precision": "precision", "hit_rate": "hr", "ndcg": "ndcg", "map": "map", "mrr": "mrr"}
@@ -10,11 +15,15 @@ metrics = {f"{metric}@{n}": f"{name}@{n}" for metric, name in NAMES.items() for 
 
 
 def measure() -> dict[str, float]:
-    lists = pd.read_parquet(problem.lists, columns=["user_id", "item_id", "score"])
-    truth = pd.read_parquet(problem.truth, columns=["user_id", "item_id"]).assign(score=1)
-    run = Run.from_df(lists, q_id_col="user_id", doc_id_col="item_id")
-    qrels = Qrels.from_df(truth, q_id_col="user_id", doc_id_col="item_id")
-    found = evaluate(qrels, run, list(metrics), threads=problem.cores, save_results_in_run=False)
+    lists = pd.read_parquet(problem.lists, columns=["user_num", "item_num", "score"])
+    lists = lists.sort_values(["user_num", "score"], ascending=[True, False])
+    truth = pd.read_parquet(problem.truth, columns=["user_num", "item_num"]).sort_values("user_num")
+    run = lists[["item_num", "score"]].to_numpy(dtype=np.float64).reshape(-1, problem.length, 2)
+    users, starts = np.unique(truth["user_num"], return_index=True)
+    assert np.array_equal(users, lists["user_num"].to_numpy()[:: problem.length]), "lists and truth have other users"
+    relevant = np.column_stack([truth["item_num"], np.ones(len(truth))])
+    qrels = List(np.split(relevant, starts[1:]))
+    found = evaluate(qrels, run, list(metrics), threads=problem.cores)
     return {metrics[metric]: value for metric, value in found.items()}
 
 
