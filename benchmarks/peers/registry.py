@@ -26,6 +26,14 @@ SURPRISE = Package("surprise", WORKERS / "surprise_models.py", ("scikit-surprise
 
 FAISS = Package("faiss", WORKERS / "faiss_knn.py", ("faiss-cpu==1.15.1", "numpy>=2,<3"))
 
+# Of benchmarks/metrics.py: RePlay with the Spark of the product, RecTools and ranx with what reads Parquet for them
+REPLAY_ON_SPARK = Package(
+    "replay", WORKERS / "replay_spark_metrics.py", ("replay-rec[spark]==0.22.0", "pyspark==4.3.0")
+)
+REPLAY_ON_POLARS = Package("replay", WORKERS / "replay_polars_metrics.py", REPLAY_ON_SPARK.requirements)
+RECTOOLS_METRICS = Package("rectools", WORKERS / "rectools_metrics.py", ("rectools==0.19.0", "pyarrow==23.0.1"))
+RANX = Package("ranx", WORKERS / "ranx_metrics.py", ("ranx==0.3.21", "pyarrow==23.0.1"))
+
 # Name in the tables -> package; what follows the first underscore is the worker's name of the model
 PEERS = {
     "implicit_als": IMPLICIT,

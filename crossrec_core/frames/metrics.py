@@ -6,7 +6,7 @@ Definitions, with denominators: docs/metrics.md.
 from collections.abc import Sequence
 from math import log2
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
@@ -18,6 +18,8 @@ Measure = tuple[str, int]
 
 _USER = (c.PURPOSE, c.DOMAIN, c.USER_ID)
 _LIST = (c.PURPOSE, c.MODEL, c.DOMAIN, c.USER_ID)
+_FIRST = "first_rank"
+_NUM_TRUTH = "num_truth"
 
 
 def ranking_measures(lists: Sequence[int]) -> tuple[Measure, ...]:
@@ -39,13 +41,10 @@ def to_user_values(recommendations: DataFrame, truth: DataFrame, *, lists: Seque
     models = recommendations.select(c.PURPOSE, c.MODEL, c.DOMAIN).distinct()
     users = _to_truth_users(truth).join(models, [c.PURPOSE, c.DOMAIN], how="inner")
     hits = _to_hits(recommendations.where(F.col(c.RANK) <= max(lists)), truth)
-    kinds = users.join(hits, list(_LIST), how="left").select(
-        *_LIST, c.SEGMENT, F.explode(F.array(*[_of_kind(kind) for kind in ITEM_KINDS])).alias("kind")
+    sums = _to_hit_sums(hits, lists)
+    return users.join(sums, [*_LIST, ITEMS], how="left").select(
+        *_LIST, c.SEGMENT, ITEMS, _values(F.col(_NUM_TRUTH), lists).alias(VALUES)
     )
-    return kinds.where("kind.num_truth > 0").select(
-        *_LIST, c.SEGMENT, F.col("kind.items").alias(ITEMS),
-        _values(F.col("kind.ranks"), F.col("kind.num_truth"), lists).alias(VALUES),
-    )  # fmt: skip
 
 
 def to_user_metrics(user_values: DataFrame, *, lists: Sequence[int], keep: Sequence[int]) -> DataFrame:
@@ -73,63 +72,61 @@ def count_users_without_list(recommendations: DataFrame, truth: DataFrame) -> Da
 
 
 def _to_truth_users(truth: DataFrame) -> DataFrame:
-    """One row per purpose, domain and user: the segment, and ``num_<kind>`` held-out items."""
-    counts = [F.count_if(_kind_of_row(kind)).cast("int").alias(f"num_{kind}") for kind in ITEM_KINDS]
-    return truth.groupBy(*_USER, c.SEGMENT).agg(*counts)
+    """One row per purpose, domain, user and kind of held-out item: the segment, ``num_truth`` items, never 0."""
+    counts = [F.count_if(_kind_of_row(kind)).cast("int").alias(kind) for kind in ITEM_KINDS]
+    kinds = [F.struct(F.lit(kind).alias(ITEMS), F.col(kind).alias(_NUM_TRUTH)) for kind in ITEM_KINDS]
+    users = truth.groupBy(*_USER, c.SEGMENT).agg(*counts)
+    return users.select(*_USER, c.SEGMENT, F.inline(F.array(*kinds))).where(F.col(_NUM_TRUTH) > 0)
 
 
 def _to_hits(recommendations: DataFrame, truth: DataFrame) -> DataFrame:
-    """One row per list with a hit: ``hits``, an array of (rank, item_kinds)."""
+    """One row per held-out item of a list and kind of item that it is: rank."""
     list_user = F.when(F.col(c.SEGMENT) == c.NEW, F.lit(c.NEW_USER_ID)).otherwise(F.col(c.USER_ID))
-    flags = [_kind_of_row(kind).alias(kind) for kind in ITEM_KINDS]
-    wanted = truth.select(*_USER, list_user.alias("list_user"), c.ITEM_ID, *flags)
+    kinds = F.array_compact(F.array(*[F.when(_kind_of_row(kind), F.lit(kind)) for kind in ITEM_KINDS]))
+    wanted = truth.select(*_USER, list_user.alias("list_user"), c.ITEM_ID, kinds.alias("kinds"))
     listed = recommendations.select(
         c.PURPOSE, c.MODEL, c.DOMAIN, F.col(c.USER_ID).alias("list_user"), c.ITEM_ID, c.RANK
     )
-    hit = F.struct(c.RANK, *ITEM_KINDS)
-    return (
-        listed.join(wanted, [c.PURPOSE, c.DOMAIN, "list_user", c.ITEM_ID], how="inner")
-        .groupBy(*_LIST)
-        .agg(F.collect_list(hit).alias("hits"))
-    )
+    # Of a hundred listed items a few are held out: looked up in a table of these, the lists need not be sorted
+    hits = listed.join(wanted.hint("shuffle_hash"), [c.PURPOSE, c.DOMAIN, "list_user", c.ITEM_ID], how="inner")
+    return hits.select(*_LIST, c.RANK, F.explode("kinds").alias(ITEMS))
+
+
+def _to_hit_sums(hits: DataFrame, lists: Sequence[int]) -> DataFrame:
+    """One row per list and kind of item with a hit: the first rank, and per n the sums that measures are made of.
+
+    Sums are taken in the order of the ranks, so that every run has the same last digit.
+    """
+    rank = F.col(c.RANK)
+    so_far = F.row_number().over(Window.partitionBy(*_LIST, ITEMS).orderBy(c.RANK))
+    terms = {"hits": F.lit(1.0), "gain": F.lit(1.0) / F.log2(rank + 1), "precision": F.col("so_far") / rank}
+    sums = [F.sum(F.when(rank <= n, term)).alias(_sum_at(name, n)) for n in lists for name, term in terms.items()]
+    return hits.withColumn("so_far", so_far).groupBy(*_LIST, ITEMS).agg(F.min(c.RANK).alias(_FIRST), *sums)
 
 
 def _kind_of_row(kind: str) -> Column:
     return is_of_kind(kind, is_known=F.col(c.IS_KNOWN_ITEM), is_head=F.col(c.IS_HEAD))
 
 
-def _of_kind(kind: str) -> Column:
-    """(items, num_truth, ranks): the sorted ranks of the user's hits of one kind."""
-    of_kind = F.filter(F.coalesce(F.col("hits"), F.array()), lambda hit: hit[kind])
-    ranks = F.array_sort(F.transform(of_kind, lambda hit: hit[c.RANK]))
-    return F.struct(F.lit(kind).alias("items"), F.col(f"num_{kind}").alias("num_truth"), ranks.alias("ranks"))
+def _values(num_truth: Column, lists: Sequence[int]) -> Column:
+    """All measures of a row of ``_to_hit_sums``, whose sums are null where there is no hit."""
+    by_n = {n: _values_at(num_truth, n) for n in lists}
+    return F.array(*[by_n[n][metric] for metric, n in ranking_measures(lists)])
 
 
-def _values(ranks: Column, num_truth: Column, lists: Sequence[int]) -> Column:
-    """All measures of one list, from its sorted hit ranks."""
-    ideal = [sum(1 / log2(rank + 1) for rank in range(1, n + 1)) for n in range(1, max(lists) + 1)]
-    ideal_dcg = F.array(*[F.lit(gain) for gain in ideal])
-    by_n = {n: _values_at(ranks, num_truth, n, ideal_dcg) for n in lists}
-    values = F.array(*[by_n[n][metric] for metric, n in ranking_measures(lists)])
-    zeros = F.array(*[F.lit(0.0) for _ in ranking_measures(lists)])
-    return F.when(F.size(ranks) == 0, zeros).otherwise(values)
-
-
-def _values_at(ranks: Column, num_truth: Column, n: int, ideal_dcg: Column) -> dict[str, Column]:
-    top = F.filter(ranks, lambda rank: rank <= n)
-    num_hits = F.size(top)
+def _values_at(num_truth: Column, n: int) -> dict[str, Column]:
+    num_hits, gain, precision = (F.coalesce(_sum_at(name, n), F.lit(0.0)) for name in ("hits", "gain", "precision"))
+    ideal = [sum(1 / log2(rank + 1) for rank in range(1, reachable + 1)) for reachable in range(1, n + 1)]
     reachable = F.least(num_truth, F.lit(n))
-    gains = F.transform(top, lambda rank: F.lit(1.0) / F.log2(rank + 1))
-    precisions = F.transform(top, lambda rank, index: (index + 1) / rank)
     return {
         "recall": num_hits / num_truth,
         "precision": num_hits / F.lit(n),
         "hr": F.when(num_hits > 0, 1.0).otherwise(0.0),
-        "ndcg": _sum(gains) / F.element_at(ideal_dcg, reachable),
-        "map": _sum(precisions) / reachable,
-        "mrr": F.when(num_hits > 0, F.lit(1.0) / F.get(ranks, F.lit(0))).otherwise(0.0),
+        "ndcg": gain / F.element_at(F.array(*[F.lit(value) for value in ideal]), reachable),
+        "map": precision / reachable,
+        "mrr": F.when(num_hits > 0, F.lit(1.0) / F.col(_FIRST)).otherwise(0.0),
     }
 
 
-def _sum(numbers: Column) -> Column:
-    return F.aggregate(numbers, F.lit(0.0), lambda total, number: total + number)
+def _sum_at(name: str, n: int) -> str:
+    return f"{name}_at_{n}"
