@@ -1,4 +1,4 @@
-"""What a contender of benchmarks/prepare.py left in, a count and a hash of every table's rows out; orders do not matter.
+"""What a contender of benchmarks/prepare.py left in, a count and a hash of the rows of every table out.
 
 Numbers of users and items may differ, as nobody is told in which order to count: outside ids take their places before
 anything is hashed. The tables, of Parquet files that DuckDB reads:
@@ -24,7 +24,8 @@ PURPOSES = ("validate", "backtest", "serve")
 LAKE_TABLES = (t.INTERACTIONS, t.REJECTS, t.USER_IDS, t.ITEM_IDS, t.LABEL_IDS, t.SPLIT_INTERACTIONS, t.SEQUENCES)
 LAKE_VIEWS = """
 CREATE TEMP VIEW kept AS
-    SELECT user_id::BIGINT user_id, domain[2:]::TINYINT "domain", item_id::BIGINT item_id, event_order // 1000 event_time
+    SELECT user_id::BIGINT user_id, domain[2:]::TINYINT "domain", item_id::BIGINT item_id,
+        event_order // 1000 event_time
     FROM interactions;
 CREATE TEMP VIEW rejected AS
     SELECT (raw_text ->> 'user_id')::BIGINT user_id, (raw_text ->> 'domain')::TINYINT "domain",

@@ -31,7 +31,8 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
     """Read every log once, reject what the fixed rules forbid, keep the rest."""
     events = read_logs(settings, spark)
     rows_read = Observation()
-    judged = judge(events.observe(rows_read, F.count(F.lit(1)).alias("rows")), settings, night).persist()
+    judged = judge(events.observe(rows_read, F.count(F.lit(1)).alias("rows")), settings, night)
+    judged = keep_what_is_written(judged).persist()
     try:
         with input_errors(settings):
             counts = count_by_reason(judged)
@@ -99,6 +100,14 @@ def judge(events: DataFrame, settings: Settings, night: Night) -> DataFrame:
         drop_duplicates=rules.drop_duplicates, repeat_within_s=rules.repeat_within_s,
         max_events_per_day=rules.max_events_per_day, max_events_per_minute=rules.max_events_per_minute,
     )  # fmt: skip
+
+
+def keep_what_is_written(judged: DataFrame) -> DataFrame:
+    """The columns of both tables; the text and file of a kept row, most of its bytes, stand in neither."""
+    is_rejected = F.col(c.REASON).isNotNull()
+    where_from = [F.when(is_rejected, F.col(name)).alias(name) for name in (c.SOURCE_FILE, c.RAW_TEXT)]
+    names = [name for name in t.INTERACTIONS.column_names if name != c.RUN_ID]
+    return judged.select(*names, c.REASON, *where_from)
 
 
 def parse_moment(text: str, *, where: str, end_of_day: bool) -> datetime:

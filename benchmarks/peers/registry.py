@@ -26,6 +26,10 @@ SURPRISE = Package("surprise", WORKERS / "surprise_models.py", ("scikit-surprise
 
 FAISS = Package("faiss", WORKERS / "faiss_knn.py", ("faiss-cpu==1.15.1", "numpy>=2,<3"))
 
+POLARS = Package("polars", WORKERS / "prepare_polars.py", ("polars==2.1.0",))
+PANDAS = Package("pandas", WORKERS / "prepare_pandas.py", ("pandas==3.1.1", "pyarrow==26.0.1"))
+REPLAY = Package("replay", WORKERS / "prepare_replay.py", ("replay-rec[spark]==0.22.0",))
+
 # Name in the tables -> package; what follows the first underscore is the worker's name of the model
 PEERS = {
     "implicit_als": IMPLICIT,

@@ -71,7 +71,7 @@ def remembered(frame: Any) -> Any:
     return frame.cache() if is_spark else frame
 
 
-def write(frame: Any, name: str, names: Mapping[str, str] = {}) -> None:  # noqa: B006  (read only)
+def write(frame: Any, name: str, names: Mapping[str, str] = {}) -> None:
     """A Parquet file, or Spark's folder of them, under the names that the check reads."""
     if is_spark:
         frame.withColumnsRenamed(names).write.parquet(str(found / f"{name}.parquet"))
