@@ -40,18 +40,15 @@ DROP VIEW kept;
 DROP TABLE judged;
 COPY events TO '{{to}}/events.parquet';
 """
-# The latest events without sorting the others
 SEQUENCES = f"""
 COPY (
-    SELECT user_num, [step.item_num FOR step IN steps] AS item_num,
-        [step.domain FOR step IN steps] AS domain,
-        [step.event_time FOR step IN steps] AS event_time
+    SELECT user_num, list(item_num ORDER BY event_time) AS item_num, list(domain ORDER BY event_time) AS domain,
+        list(event_time ORDER BY event_time) AS event_time
     FROM (
-        SELECT user_num, list_reverse(arg_max(
-            {{{{item_num: item_num, domain: domain, event_time: event_time}}}}, event_time, {max_len}
-        )) AS steps
-        FROM events WHERE event_time < {{end}} GROUP BY user_num
+        SELECT * FROM events WHERE event_time < {{end}}
+        QUALIFY row_number() OVER (PARTITION BY user_num ORDER BY event_time DESC) <= {max_len}
     )
+    GROUP BY user_num
 ) TO '{{to}}/sequences-{{purpose}}.parquet';
 """
 ENDS = {"validate": valid_start, "backtest": test_start, "serve": newest + 1}
