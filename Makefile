@@ -58,6 +58,7 @@ bench: setup ## Run the short benchmarks
 	$(RUN)python benchmarks/topn_kernel.py
 	$(RUN)python benchmarks/scoring_job.py
 	$(RUN)python benchmarks/metrics.py --users 20000 --skip "RePlay on Spark"
+	$(RUN)python benchmarks/prepare.py --no-peers
 
 clean: ## Remove caches and the demo's lake, not .venv
 	rm -rf .cache/demo/lake .mypy_cache .ruff_cache .import_linter_cache spark-warehouse

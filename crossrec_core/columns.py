@@ -88,6 +88,7 @@ DIFFERENCE = "difference"
 
 # What a refreshed run is made of
 FINGERPRINT = "fingerprint"
+ROW_HASH = "row_hash"
 NUM_ROWS = "num_rows"
 PART_RUN_ID = "part_run_id"
 PLACE = "place"

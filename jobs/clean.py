@@ -18,7 +18,7 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.errors import ConfigError, CrossRecError, InputError
 from crossrec_core.frames.clean import split_by_reason, with_reason
-from crossrec_core.frames.fingerprints import to_fingerprints
+from crossrec_core.frames.fingerprints import to_fingerprints, with_row_hash
 from crossrec_core.frames.raw_files import java_line
 from crossrec_core.frames.sources import EventColumns, read_log
 from crossrec_core.frames.storage import write_table
@@ -30,9 +30,10 @@ UNKNOWN = "unknown"
 
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
     """Read every log once, reject what the fixed rules forbid, keep the rest."""
-    events = read_logs(settings, spark)
+    events = with_row_hash(read_logs(settings, spark), newest=newest_event(settings, night))
     rows_read = Observation()
-    judged = judge(events.observe(rows_read, F.count(F.lit(1)).alias("rows")), settings, night).persist()
+    judged = judge(events.observe(rows_read, F.count(F.lit(1)).alias("rows")), settings, night)
+    judged = keep_what_is_written(judged).persist()
     try:
         with input_errors(settings):
             counts = count_by_reason(judged)
@@ -40,7 +41,7 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
         write_rows(quality_rows(counts, spark), t.DATA_QUALITY, night)
         num_rejected = write_rows(cleaned.rejected, t.REJECTS, night)
         check_domains(counts, settings)
-        write_rows(to_fingerprints(judged, newest=newest_event(settings, night)), t.USER_FINGERPRINTS, night)
+        write_rows(to_fingerprints(judged), t.USER_FINGERPRINTS, night)
         num_kept = write_rows(cleaned.kept, t.INTERACTIONS, night)
     finally:
         judged.unpersist()
@@ -105,6 +106,14 @@ def newest_event(settings: Settings, night: Night) -> datetime:
     """The last moment an event may have: that of the settings, or the end of the night's day."""
     text = settings.clean.newest_event or night.run_date.isoformat()
     return parse_moment(text, where="clean.newest_event", end_of_day=True)
+
+
+def keep_what_is_written(judged: DataFrame) -> DataFrame:
+    """The columns that some table needs; the text and file of a kept row, most of its bytes, stand in none."""
+    is_rejected = F.col(c.REASON).isNotNull()
+    where_from = [F.when(is_rejected, F.col(name)).alias(name) for name in (c.SOURCE_FILE, c.RAW_TEXT)]
+    names = [name for name in t.INTERACTIONS.column_names if name != c.RUN_ID]
+    return judged.select(*names, c.ROW_HASH, c.REASON, *where_from)
 
 
 def parse_moment(text: str, *, where: str, end_of_day: bool) -> datetime:

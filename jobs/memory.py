@@ -6,7 +6,7 @@ that a walk is due only once they have grown.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -17,10 +17,11 @@ GROWTH = 1.02
 
 
 class MemoryMeter:
-    """Sample the proportional memory of this run's processes until the block ends."""
+    """Sample the proportional memory of processes, by default this run's, until the block ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, processes: Callable[[], Sequence[psutil.Process]] | None = None) -> None:
         self.peak_mib = 0.0
+        self._processes = processes or own_processes
         self._walked_at_mib = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -35,7 +36,7 @@ class MemoryMeter:
 
     def look(self) -> None:
         """Take one sample."""
-        processes = own_processes()
+        processes = self._processes()
         resident = resident_mib(processes)
         if resident > GROWTH * self._walked_at_mib:
             self._walked_at_mib = resident

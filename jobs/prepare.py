@@ -156,6 +156,8 @@ def write_features(items: DataFrame, settings: Settings, store: Store) -> dict[s
             measures = measures.select(*names).unionByName(components.select(*names))
         listed = listed.drop(c.NUMERICS).join(to_numerics(measures), on=[c.DOMAIN, c.ITEM_NUM], how="left")
     counts = store.write(to_item_features(listed, events, store.read_all(t.ITEM_IDS)), t.ITEM_FEATURES)
+    if not any(domain.catalogue.categories for domain in settings.domains.values()):
+        events = events.limit(0)  # nothing to be interested in: the latest event of everyone need not be found
     profiles = to_user_profiles(
         events, store.read(t.ITEM_FEATURES), order_only=order_only_domains(settings),
         half_life_days=settings.sequences.interest_half_life_days,
@@ -165,8 +167,24 @@ def write_features(items: DataFrame, settings: Settings, store: Store) -> dict[s
 
 def write_known(settings: Settings, store: Store) -> dict[str, int]:
     """What each purpose may know: histories, sequences and candidates."""
-    purposes = purposes_of(hold_test=settings.split.test_days > 0, hold_valid=settings.split.valid_days > 0)
-    known = to_known_events(store.read(t.SPLIT_INTERACTIONS), purposes)
+    purposes = prepared_purposes(settings)
+    events = store.read(t.SPLIT_INTERACTIONS)
+    popularity = to_popularity(
+        to_known_events(events, purposes), head_share=settings.sequences.head_share,
+        half_life_days=settings.score.recency_half_life_days, trend_half_lives_days=settings.blend.half_lives_days,
+    )  # fmt: skip
+    if settings.score.candidates == "listed":
+        popularity = with_listed_items(
+            popularity, store.read(t.ITEM_FEATURES), purposes=purposes, num_trends=len(settings.blend.half_lives_days)
+        )
+    counts = store.write(to_histories(to_known_events(events, purposes, also=[c.OUT_OF_CORE])), t.HISTORIES)
+    counts |= write_known_sequences(settings, store)
+    return counts | store.write(popularity, t.ITEM_POPULARITY)
+
+
+def write_known_sequences(settings: Settings, store: Store) -> dict[str, int]:
+    """The sequences that each purpose may know."""
+    known = to_known_events(store.read(t.SPLIT_INTERACTIONS), prepared_purposes(settings))
     sequences = to_sequences(
         with_domain_nums(known, store),
         order_only=order_only_domains(settings),
@@ -174,18 +192,12 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
         session_gap_minutes=settings.sequences.session_gap_minutes,
         earlier_parts=settings.sequences.earlier_parts,
     )
-    popularity = to_popularity(
-        known, head_share=settings.sequences.head_share, half_life_days=settings.score.recency_half_life_days,
-        trend_half_lives_days=settings.blend.half_lives_days,
-    )  # fmt: skip
-    if settings.score.candidates == "listed":
-        popularity = with_listed_items(
-            popularity, store.read(t.ITEM_FEATURES), purposes=purposes, num_trends=len(settings.blend.half_lives_days)
-        )
-    had = to_known_events(store.read(t.SPLIT_INTERACTIONS), purposes, also=[c.OUT_OF_CORE])
-    counts = store.write(to_histories(had), t.HISTORIES)
-    counts |= write_sequences(sequences, settings, store)
-    return counts | store.write(popularity, t.ITEM_POPULARITY)
+    return write_sequences(sequences, settings, store)
+
+
+def prepared_purposes(settings: Settings) -> list[str]:
+    """The purposes that the settings hold events out for, and serve."""
+    return purposes_of(hold_test=settings.split.test_days > 0, hold_valid=settings.split.valid_days > 0)
 
 
 def with_domain_nums(events: DataFrame, store: Store) -> DataFrame:

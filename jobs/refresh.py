@@ -30,7 +30,7 @@ from crossrec_core.config import parse_config, read_config, shaping_tree
 from crossrec_core.delta import live_files, write_rows
 from crossrec_core.errors import ConfigError, LakeError
 from crossrec_core.frames.clean import split_by_reason
-from crossrec_core.frames.fingerprints import changed_users, latest_fingerprints, to_fingerprints
+from crossrec_core.frames.fingerprints import changed_users, latest_fingerprints, to_fingerprints, with_row_hash
 from crossrec_core.frames.normalise import split_missing
 from crossrec_core.frames.sequences import to_histories, to_sequences
 from crossrec_core.frames.splits import AFTER_TEST, to_known_events
@@ -172,7 +172,7 @@ def write_changed(events: DataFrame, settings: Settings, store: Store, base: Bas
 
     With them goes the user nobody has seen, whose list is a line that every run writes.
     """
-    now = to_fingerprints(events, newest=newest_event(settings, store.night))
+    now = to_fingerprints(with_row_hash(events, newest=newest_event(settings, store.night)))
     rows = read_table(store.spark, store.night.lake, t.USER_FINGERPRINTS, where={c.RUN_ID: list(base.parts)})
     changed = changed_users(now, latest_fingerprints(rows, base.parts), everyone=everyone)
     zero = F.lit(0).cast("bigint")

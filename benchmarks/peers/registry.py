@@ -33,6 +33,9 @@ REPLAY_ON_SPARK = Package(
 REPLAY_ON_POLARS = Package("replay", WORKERS / "replay_polars_metrics.py", REPLAY_ON_SPARK.requirements)
 RECTOOLS_METRICS = Package("rectools", WORKERS / "rectools_metrics.py", ("rectools==0.19.0", "pyarrow==23.0.1"))
 RANX = Package("ranx", WORKERS / "ranx_metrics.py", ("ranx==0.3.21", "pyarrow==23.0.1"))
+POLARS = Package("polars", WORKERS / "prepare_polars.py", ("polars==2.1.0",))
+PANDAS = Package("pandas", WORKERS / "prepare_pandas.py", ("pandas==3.1.1", "pyarrow==26.0.1"))
+REPLAY = Package("replay", WORKERS / "prepare_replay.py", ("replay-rec[spark]==0.22.0",))
 
 # Name in the tables -> package; what follows the first underscore is the worker's name of the model
 PEERS = {

@@ -6,7 +6,7 @@ A sum of hashes does not depend on the order of the rows, so that a log that is 
 from collections.abc import Sequence
 from datetime import datetime
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
@@ -16,21 +16,28 @@ from crossrec_core.frames.sources import TIME_TEXT, VALUE_TEXT, is_blank
 _HALF = 32  # bits; sums of whole hashes would overflow
 
 
-def to_fingerprints(events: DataFrame, *, newest: datetime) -> DataFrame:
-    """Per user id: num_rows and fingerprint of the rows of all domains, as ``sources.read_log`` gives them.
+def with_row_hash(events: DataFrame, *, newest: datetime) -> DataFrame:
+    """Add the hash of what a row of ``sources.read_log`` says.
 
-    ``newest`` belongs to the row: an event of the future is taken in when its day has come, though the log has not
-    changed. Ids are compared as the logs spell them, whatever the space: two users of one id change together.
+    ``newest`` belongs to it: an event of the future is taken in when its day has come, though the log has not changed.
     """
     is_future = F.coalesce(F.col(c.EVENT_TIME) > F.lit(newest), F.lit(False))
-    row = F.xxhash64(c.DOMAIN, c.ITEM_ID, c.ACTION, VALUE_TEXT, TIME_TEXT, is_future)
+    return events.withColumn(c.ROW_HASH, F.xxhash64(c.DOMAIN, c.ITEM_ID, c.ACTION, VALUE_TEXT, TIME_TEXT, is_future))
+
+
+def to_fingerprints(hashed: DataFrame) -> DataFrame:
+    """Per user id: num_rows and fingerprint of the rows of all domains, from user_id and row_hash.
+
+    Ids are compared as the logs spell them, whatever the space: two users of one id change together.
+    """
+    row = F.col(c.ROW_HASH)
     return (
-        events.where(~is_blank(F.col(c.USER_ID)) & (F.col(c.USER_ID) != c.NEW_USER_ID))
+        hashed.where(~is_blank(F.col(c.USER_ID)) & (F.col(c.USER_ID) != c.NEW_USER_ID))
         .groupBy(c.USER_ID)
         .agg(
             F.count(F.lit(1)).alias(c.NUM_ROWS),
-            F.sum(_high(row)).alias("_high"),
-            F.sum(_low(row)).alias("_low"),
+            F.sum(F.shiftright(row, _HALF)).alias("_high"),
+            F.sum(row.bitwiseAND(F.lit(2**_HALF - 1))).alias("_low"),
         )
         .select(c.USER_ID, c.NUM_ROWS, F.xxhash64("_high", "_low").alias(c.FINGERPRINT))
     )
@@ -65,11 +72,3 @@ def changed_users(now: DataFrame, before: DataFrame, *, everyone: bool = False) 
         c.USER_ID,
         *[F.coalesce(f"now.{name}", F.lit(0)).cast("bigint").alias(name) for name in (c.NUM_ROWS, c.FINGERPRINT)],
     )
-
-
-def _high(row: Column) -> Column:
-    return F.shiftright(row, _HALF)
-
-
-def _low(row: Column) -> Column:
-    return row.bitwiseAND(F.lit(2**_HALF - 1))

@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from crossrec_core import columns as c
-from crossrec_core.frames.fingerprints import changed_users, latest_fingerprints, to_fingerprints
+from crossrec_core.frames.fingerprints import changed_users, latest_fingerprints, to_fingerprints, with_row_hash
 from crossrec_core.frames.sources import TIME_TEXT, VALUE_TEXT
 
 pytestmark = pytest.mark.spark
@@ -24,8 +24,8 @@ OTHER = {**EVENT, c.ITEM_ID: "i2", VALUE_TEXT: None}
 
 
 def marks_of(spark: SparkSession, *events: dict[str, object], newest: datetime = NEWEST) -> dict[str, Row]:
-    frame = to_fingerprints(spark.createDataFrame([Row(**event) for event in events], SCHEMA), newest=newest)
-    return {row[c.USER_ID]: row for row in frame.collect()}
+    frame = with_row_hash(spark.createDataFrame([Row(**event) for event in events], SCHEMA), newest=newest)
+    return {row[c.USER_ID]: row for row in to_fingerprints(frame).collect()}
 
 
 def test_the_order_of_the_rows_is_no_change(spark: SparkSession) -> None:

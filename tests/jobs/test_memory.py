@@ -60,3 +60,15 @@ def test_a_block_is_measured_at_least_once() -> None:
     with MemoryMeter() as meter:
         pass
     assert meter.peak_mib > 10
+
+
+def test_a_meter_of_other_processes_counts_those_alone() -> None:
+    with subprocess.Popen([sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline()
+        meter = MemoryMeter(lambda: [psutil.Process(child.pid)])
+        held = np.ones(HELD_MIB << 17)
+        meter.look()
+        child.communicate(b"\n")
+    del held
+    assert HELD_MIB * 0.9 < meter.peak_mib < HELD_MIB * 1.5
