@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from benchmarks.prepare_log import NEWEST, NUM_DAYS, TEST_START, VALID_START
 from crossrec_core import columns as c
+from crossrec_core import tables as t
 from crossrec_core.config import DEFAULTS, read_config
 from crossrec_core.frames.splits import AFTER_TEST
 from crossrec_core.lake import Lake
@@ -52,6 +53,7 @@ def prepare_shared(settings: Settings, night: Night, spark: SparkSession) -> dic
     items = read_items(settings, spark)
     interactions = complete(settings, store)
     counts = write_ids(interactions, items, settings, store)
-    events = split(number_events(interactions, settings, store), settings).where(F.col(c.SPLIT) != AFTER_TEST)
+    numbered = number_events(interactions, settings, store, items=store.read_all(t.ITEM_IDS).drop(c.RUN_ID))
+    events = split(numbered, settings).where(F.col(c.SPLIT) != AFTER_TEST)
     counts |= prepare.write_events(events, items, settings, store)
     return counts | prepare.write_known_sequences(settings, store)

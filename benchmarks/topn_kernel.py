@@ -213,6 +213,13 @@ def save_problem(problem: Problem, folder: Path) -> None:
         np.save(folder / f"{name}.npy", values.numpy())
 
 
+def hang_up(process: "subprocess.Popen[str]") -> None:
+    """Close what a worker reads; one that has ended left a line unread, which cannot be sent any more."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+
+
 @contextmanager
 def workers(commands: Sequence[Command], folder: Path, n: int) -> Iterator[Callable[[], None]]:
     """Processes that have the problem in memory; each call lets all of them solve their part of it once.
@@ -222,6 +229,8 @@ def workers(commands: Sequence[Command], folder: Path, n: int) -> Iterator[Calla
     """
     with ExitStack() as stack:
         started = [stack.enter_context(command.start(folder, n)) for command in commands]
+        for process in started:
+            stack.callback(hang_up, process)
 
         def solve() -> None:
             for process in started:
