@@ -26,6 +26,15 @@ SURPRISE = Package("surprise", WORKERS / "surprise_models.py", ("scikit-surprise
 
 FAISS = Package("faiss", WORKERS / "faiss_knn.py", ("faiss-cpu==1.15.1", "numpy>=2,<3"))
 
+# Sequence models, all on one release of torch
+TORCH = "torch==2.13.0"
+RECTOOLS = Package("rectools", WORKERS / "rectools_epochs.py", ("rectools[torch]==0.19.0", TORCH))
+REPLAY = Package("replay", WORKERS / "replay_epochs.py", ("replay-rec[torch]==0.22.0", TORCH))
+# RecBole 1.2.1 writes into columns as pandas 2 lets it, and asks for a ray that needs pkg_resources
+RECBOLE = Package(
+    "recbole", WORKERS / "recbole_epochs.py", ("recbole==1.2.1", TORCH, "numpy<2", "pandas<2.3", "setuptools<81")
+)
+
 # Name in the tables -> package; what follows the first underscore is the worker's name of the model
 PEERS = {
     "implicit_als": IMPLICIT,
