@@ -102,7 +102,7 @@ def main(
         raise typer.BadParameter(f"--log {', '.join(unknown)}: expected some of {', '.join(LOGS)}")
     contenders = CONTENDERS
     if short:
-        users, memory_positions = users or 1000, min(memory_positions, 1024)
+        users, memory_items = users or 1000, min(memory_items, 100_000)
         contenders = {name: CONTENDERS[name] for name in (OURS, FASTEST_PEER)}
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # the workers inherit it
     torch.set_num_threads(threads)

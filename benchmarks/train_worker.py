@@ -44,7 +44,7 @@ def main() -> None:
 
     def turn(_: object) -> None:
         nonlocal left
-        end_turn()
+        end_turn(job)
         left -= 1
         if left:
             wait_for_turn()

@@ -9,13 +9,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 CHECKED = 16  # users whose scores are held against the package's own
-_ANSWERS = sys.stdout
-sys.stdout = sys.stderr  # what packages print is no answer
 
 
 @dataclass(frozen=True)
@@ -27,14 +25,17 @@ class Job:
     epochs: int
     variant: int
     folder: Path
+    answers: TextIO
 
 
 def read_job() -> Job:
-    """From the command line."""
+    """From the command line. What packages print is no answer: it goes where errors go."""
+    answers, sys.stdout = sys.stdout, sys.stderr
     folder, epochs, variant = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     with np.load(folder / "sequences.npz") as arrays:
         sequences = np.split(arrays["items"], arrays["ends"][:-1])
-    return Job(json.loads((folder / "task.json").read_text(encoding="utf-8")), sequences, epochs, variant, folder)
+    task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+    return Job(task, sequences, epochs, variant, folder, answers)
 
 
 def wait_for_turn() -> None:
@@ -43,9 +44,9 @@ def wait_for_turn() -> None:
         raise SystemExit(0)
 
 
-def end_turn() -> None:
+def end_turn(job: Job) -> None:
     """The epoch is over."""
-    print("solved", file=_ANSWERS, flush=True)
+    print("solved", file=job.answers, flush=True)
 
 
 def save_vectors(

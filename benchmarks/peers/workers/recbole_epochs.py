@@ -49,7 +49,7 @@ trainer = Trainer(config, model)
 for epoch in range(job.epochs):
     wait_for_turn()
     trainer._train_epoch(batches, epoch, show_progress=False)
-    end_turn()
+    end_turn(job)
 
 model.eval()
 nums_V = dataset.token2id("item_id", [f"i{num}" for num in range(1, task["num_items"] + 1)])

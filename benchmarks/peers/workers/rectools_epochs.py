@@ -22,7 +22,7 @@ class Turns(Callback):
         wait_for_turn()
 
     def on_train_epoch_end(self, trainer, module):
-        end_turn()
+        end_turn(job)
 
 
 def make_trainer():

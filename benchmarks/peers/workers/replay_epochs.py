@@ -28,7 +28,7 @@ class Turns(lightning.Callback):
         wait_for_turn()
 
     def on_train_epoch_end(self, trainer, module):
-        end_turn()
+        end_turn(job)
 
 
 item_id = TensorFeatureInfo(
