@@ -88,6 +88,7 @@ def main(
     batch_size: Annotated[int, typer.Option(min=1, help="sequences of a step")] = 128,
     negatives: Annotated[int, typer.Option(min=1, help="of the sampled softmax")] = 256,
     learning_rate: Annotated[float, typer.Option(help="of the peers: their default; ours has its own")] = 1e-3,
+    precision: Annotated[str, typer.Option(help="of the peers: 32-true or bf16-mixed")] = "32-true",
     threads: Annotated[int, typer.Option(min=1, help="and cores")] = 2,
     memory_items: Annotated[int, typer.Option(min=2, help="items of the loss whose memory is measured")] = 1_000_000,
     memory_positions: Annotated[int, typer.Option(min=1, help="targets of its step: 128 sequences of 50")] = 6400,
@@ -108,7 +109,7 @@ def main(
     torch.set_num_threads(threads)
     task = Task(
         num_items=0, length=length, width=width, layers=layers, heads=heads, dropout=dropout, batch_size=batch_size,
-        negatives=0, learning_rate=learning_rate, threads=threads, seed=11,
+        negatives=0, learning_rate=learning_rate, precision=precision, threads=threads, seed=11,
     )  # fmt: skip
     runs = []
     for name in log:

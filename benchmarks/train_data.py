@@ -33,6 +33,7 @@ class Task:
     batch_size: int  # sequences of a step
     negatives: int  # of a position or a batch; 0 stands for the whole softmax
     learning_rate: float  # of the peers; ours is a setting of its own
+    precision: str  # of the peers, as Lightning names it; ours is a variant
     threads: int
     seed: int
 

@@ -16,7 +16,7 @@ from crossrec_core.errors import CrossRecError
 
 TASK = Task(
     num_items=20, length=6, width=16, layers=1, heads=2, dropout=0.0, batch_size=16, negatives=0, learning_rate=1e-3,
-    threads=1, seed=3,
+    precision="32-true", threads=1, seed=3,
 )  # fmt: skip
 EVENTS = [
     ("u", "b", 2), ("u", "a", 1), ("u", "c", 3), ("u", "only last", 9), ("v", "a", 1), ("v", "b", 2),

@@ -31,7 +31,7 @@ class Job:
 def read_job() -> Job:
     """From the command line. What packages print is no answer: it goes where errors go."""
     answers, sys.stdout = sys.stdout, sys.stderr
-    folder, epochs, variant = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    folder, epochs, variant = Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3])
     with np.load(folder / "sequences.npz") as arrays:
         sequences = np.split(arrays["items"], arrays["ends"][:-1])
     task = json.loads((folder / "task.json").read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ the steps of the others have targets, and an epoch has as many steps and targets
 """
 
 import logging
+import os
 
 import numpy as np
 import torch
@@ -20,29 +21,29 @@ job = read_job()
 task, num_users = job.task, len(job.sequences)
 logging.disable(logging.INFO)
 torch.set_num_threads(task["threads"])
-home = job.folder / "recbole" / "log"
+home = job.folder.resolve() / "recbole" / "log"
 home.mkdir(parents=True, exist_ok=True)
 with (home / "log.inter").open("w", encoding="utf-8") as file:
     file.write("user_id:token\titem_id:token\ttimestamp:float\n")
     for user, events in enumerate(job.sequences):
         file.writelines(f"u{user}\ti{item}\t{place}\n" for place, item in enumerate(events))
+os.chdir(home.parent)  # it logs where it is
 targets_per_step = max(sum(len(events) - 1 for events in job.sequences) * task["batch_size"] // num_users, 1)
 config = Config(
     model="SASRec", dataset="log",
     config_dict={
-        "data_path": str(home.parent), "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        "data_path": str(home.parent), "eval_args": {"split": {"RS": [1, 0, 0]}, "order": "TO", "group_by": "none"},
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
         "MAX_ITEM_LIST_LENGTH": task["length"], "n_layers": task["layers"], "n_heads": task["heads"],
         "hidden_size": task["width"], "inner_size": 4 * task["width"], "hidden_dropout_prob": task["dropout"],
         "attn_dropout_prob": task["dropout"], "loss_type": "CE", "train_neg_sample_args": None,
         "learning_rate": task["learning_rate"], "train_batch_size": targets_per_step, "epochs": job.epochs,
-        "seed": task["seed"], "use_gpu": False, "show_progress": False, "state": "ERROR",
-        "checkpoint_dir": str(job.folder / "recbole" / "saved"),
+        "seed": task["seed"], "use_gpu": False, "enable_amp": task["precision"] == "bf16-mixed", "show_progress": False,
+        "checkpoint_dir": str(home.parent / "saved"),
     },
 )  # fmt: skip
 init_seed(config["seed"], config["reproducibility"])
-dataset = create_dataset(config)
-dataset._change_feat_format()
-dataset.data_augmentation()
+dataset, *_ = create_dataset(config).build()
 batches = TrainDataLoader(config, dataset, None, shuffle=True)
 model = SASRec(config, dataset).to(config["device"])
 trainer = Trainer(config, model)

@@ -28,8 +28,9 @@ class Turns(Callback):
 def make_trainer():
     """As the package makes its own, with turns."""
     return Trainer(
-        max_epochs=job.epochs, min_epochs=job.epochs, accelerator="cpu", devices=1, logger=False,
-        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, callbacks=[Turns()],
+        max_epochs=job.epochs, min_epochs=job.epochs, accelerator="cpu", devices=1, precision=task["precision"],
+        logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+        callbacks=[Turns()],
     )  # fmt: skip
 
 

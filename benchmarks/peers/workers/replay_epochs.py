@@ -59,8 +59,9 @@ data = ParquetModule(
 )  # fmt: skip
 module = LightningModule(sasrec, optimizer_factory=OptimizerFactory(learning_rate=task["learning_rate"]))
 trainer = lightning.Trainer(
-    max_epochs=job.epochs, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False,
-    enable_model_summary=False, enable_checkpointing=False, limit_val_batches=0, callbacks=[Turns()],
+    max_epochs=job.epochs, accelerator="cpu", devices=1, precision=task["precision"],
+    logger=False, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+    limit_val_batches=0, callbacks=[Turns()],
 )  # fmt: skip
 trainer.fit(module, data)
 
