@@ -54,6 +54,7 @@ docs: setup ## Make docs/settings.md and docs/tables.md from the code
 bench: setup ## Run the short benchmarks
 	$(RUN)python benchmarks/feed.py --repetitions 5
 	$(RUN)python benchmarks/train_step.py
+	$(RUN)python benchmarks/train.py --short --out .cache/train/short.json
 	$(RUN)python benchmarks/train_ranks.py
 	$(RUN)python benchmarks/topn_kernel.py
 	$(RUN)python benchmarks/scoring_job.py

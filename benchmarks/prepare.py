@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 from benchmarks.feed import describe_machine
 from benchmarks.peers.environments import peer_python
-from benchmarks.peers.registry import PANDAS, POLARS, REPLAY, WORKERS
+from benchmarks.peers.registry import PANDAS, POLARS, REPLAY_PREPARE, WORKERS
 from benchmarks.prepare_log import (
     NEWEST,
     TEST_START,
@@ -107,7 +107,7 @@ def main(
     report = {
         "machine": describe_machine(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("pyspark", "duckdb")},
-                     **{package.name: package.requirements[0] for package in (POLARS, PANDAS, REPLAY) if peers}},
+                     **{package.name: package.requirements[0] for package in (POLARS, PANDAS, REPLAY_PREPARE) if peers}},
         "settings": {"data": Path(data).name, "max_len": max_len, "cores": cores, "driver_gib": driver_gib},
         "runs": runs,
         "exponents": exponents(runs),
@@ -132,7 +132,7 @@ def make_contenders(
     if environments is None:
         return contenders
     polars, pandas, replay = (
-        peer_python(package.name, package.requirements, environments) for package in (POLARS, PANDAS, REPLAY)
+        peer_python(package.name, package.requirements, environments) for package in (POLARS, PANDAS, REPLAY_PREPARE)
     )
     contenders |= {
         "Polars": Contender(Command(polars, WORKERS / "prepare_polars.py", (cores, *rules)), "polars"),

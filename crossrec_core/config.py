@@ -227,6 +227,10 @@ def _check_sense(settings: Settings) -> list[str]:
         problems.append("text.encoder: 'parquet', but no domain has catalogue.vectors; name a Parquet file there")
     if settings.model.width % settings.model.heads:
         problems.append(f"model.heads: {settings.model.heads} does not divide model.width = {settings.model.width}")
+    if settings.model.negatives_power and not settings.model.log_q:
+        problems.append(
+            f"model.negatives_power: {settings.model.negatives_power:g} without model.log_q; set it to true"
+        )
     if min(settings.meta.support_sizes, default=-1) < 0 or max(settings.meta.support_sizes) < 1:
         problems.append(f"meta.support_sizes: {settings.meta.support_sizes}; expected sizes from 0, one above it")
     if settings.evaluate.guard_n not in settings.evaluate.n:

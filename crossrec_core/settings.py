@@ -206,7 +206,15 @@ class ModelSettings:
     mask_last_share: float = setting("bert: share of the rows in which only the last is hidden.", low=0, high=1)
     id_dropout: float = setting("Share of items per batch whose id embedding is hidden: text learns.", low=0, high=1)
     full_softmax_items: int = setting("Domains up to this many candidates train on the full softmax.", low=0)
-    num_negatives: int = setting("Shared uniform negatives per domain above that.", low=1)
+    num_negatives: int = setting("Shared negatives per domain above that.", low=1)
+    log_q: bool = setting(
+        "Correct the softmax over negatives for how likely each was to be drawn, so that its denominator is without "
+        "bias that of all candidates; false takes uniform negatives as they are, as distillation does."
+    )
+    negatives_power: float = setting(
+        "With log_q: negatives are drawn by their share of the events to this power; 1 by popularity, 0 all alike.",
+        low=0, high=1,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from crossrec_core.tensors.finetune import build_model, silence_untouched
 from crossrec_core.tensors.fit import EpochReport, FitPlan, fit
 from crossrec_core.tensors.fit_state import FitState, load_state, save_state
 from crossrec_core.tensors.forgetting import Forgetting, forget
+from crossrec_core.tensors.negatives import Draw, draw_by_events
 from crossrec_core.tensors.pretrain import make_step
 from crossrec_core.tensors.ranks import mix_seed, sum_over_ranks, this_rank
 from crossrec_core.tensors.strategies import Step, freeze, joint_mix, learning_rates, with_source_pull
@@ -138,7 +139,7 @@ def train(
             model,
             batches,
             _step_of(settings, stage, model, items, generator, plan, strategy, numbers.get(target or ""), teacher,
-                     ground.catalogue_sizes),
+                     ground.catalogue_sizes, _draws(settings, ground, items)),
             plan=plan, seed=settings.train.seed, device=ground.device, bf16=settings.train.bf16, rates=rates,
             validate=(lambda: _mean_ndcg(model, judged, ranked)) if judged and epochs is None else None,
             on_epoch=note, on_step=lambda: _tick(bar), start=found[0] if found else None,
@@ -208,7 +209,7 @@ def read_training_batches(
 def _step_of(
     settings: Settings, stage: FitSettings, model: SequenceModel, items: Mapping[int, Tensor],
     generator: torch.Generator, plan: FitPlan, strategy: str, target: int | None, teacher: SequenceModel | None,
-    sizes: Mapping[int, int],
+    sizes: Mapping[int, int], draws: Mapping[int, Draw] | None,
 ) -> Step:  # fmt: skip
     """The loss of items in the domains of ``items``, or of imitating a teacher, and what the strategy adds to it."""
     train, rules, mix = settings.train, settings.compress, None
@@ -228,9 +229,21 @@ def _step_of(
         model, items, full_softmax_items=full_softmax_items, num_negatives=num_negatives,
         domain_temperature=train.domain_temperature, generator=generator, mix=mix,
         reconstruction=train.text_reconstruction, alignment=train.text_alignment, temperature=train.temperature,
-        label_smoothing=stage.label_smoothing, sizes=sizes,
+        label_smoothing=stage.label_smoothing, sizes=sizes, draws=draws,
     )  # fmt: skip
     return with_source_pull(step, model, strength=train.source_pull) if strategy == c.PARAMETER else step
+
+
+def _draws(settings: Settings, ground: Ground, items: Mapping[int, Tensor]) -> dict[int, Draw] | None:
+    """How the negatives among ``items`` are drawn, by domain; None takes uniform ones as they are."""
+    if not settings.model.log_q:
+        return None
+    draws = {}
+    for number in items:
+        is_touched_V = ground.candidates.is_touched(number)
+        events_V = ground.candidates.events.get(number, is_touched_V)[is_touched_V]
+        draws[number] = draw_by_events(events_V.to(ground.device), power=settings.model.negatives_power)
+    return draws
 
 
 def _mean_ndcg(model: SequenceModel, judged: Sequence[HeldOut], items: Mapping[int, Tensor]) -> float:

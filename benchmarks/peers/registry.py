@@ -35,7 +35,15 @@ RECTOOLS_METRICS = Package("rectools", WORKERS / "rectools_metrics.py", ("rectoo
 RANX = Package("ranx", WORKERS / "ranx_metrics.py", ("ranx==0.3.21", "pyarrow==23.0.1"))
 POLARS = Package("polars", WORKERS / "prepare_polars.py", ("polars==2.1.0",))
 PANDAS = Package("pandas", WORKERS / "prepare_pandas.py", ("pandas==3.1.1", "pyarrow==26.0.1"))
-REPLAY = Package("replay", WORKERS / "prepare_replay.py", ("replay-rec[spark]==0.22.0",))
+REPLAY_PREPARE = Package("replay", WORKERS / "prepare_replay.py", ("replay-rec[spark]==0.22.0",))
+# Sequence models, all on one release of torch
+TORCH = "torch==2.13.0"
+RECTOOLS_EPOCHS = Package("rectools", WORKERS / "rectools_epochs.py", ("rectools[torch]==0.19.0", TORCH))
+REPLAY_EPOCHS = Package("replay", WORKERS / "replay_epochs.py", ("replay-rec[torch]==0.22.0", TORCH))
+# RecBole 1.2.1 writes into columns as pandas 2 lets it, and asks for a ray that needs pkg_resources
+RECBOLE_EPOCHS = Package(
+    "recbole", WORKERS / "recbole_epochs.py", ("recbole==1.2.1", TORCH, "numpy<2", "pandas<2.3", "setuptools<81")
+)
 
 # Name in the tables -> package; what follows the first underscore is the worker's name of the model
 PEERS = {

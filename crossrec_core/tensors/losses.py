@@ -23,18 +23,22 @@ def full_softmax(
 
 def sampled_softmax(
     queries_PD: Tensor, targets_PD: Tensor, negatives_KD: Tensor, target_nums_P: Tensor, negative_nums_K: Tensor,
-    *, temperature: float = 1.0, smoothing: float = 0.0,
+    *, log_expected_K: Tensor | None = None, temperature: float = 1.0, smoothing: float = 0.0,
 ) -> Tensor:  # fmt: skip
     """Mean cross-entropy of the target against K negatives that all positions share.
 
-    A negative that is the position's own target is masked out. The negatives are drawn uniformly, so the correction
-    for the draw (log Q) is one constant for all of them and is left out: the loss is then that of Klenitskiy et al.
-    2023 ("Turning Dross into Gold Loss"), and equals the full softmax when the negatives are all candidates. Smoothing
-    spreads over the target and the negatives that are not masked.
+    A negative that is the position's own target is masked out. Without ``log_expected_K`` the negatives count as they
+    are: drawn uniformly, the loss is that of Klenitskiy et al. 2023 ("Turning Dross into Gold Loss"), and equals the
+    full softmax when the negatives are all candidates. With it, the logarithm of how often each negative was expected
+    among the K (log Q, Bengio & Senecal 2008), their sum of exponentials is without bias that of all candidates but
+    the target, however they were drawn; the target is there for sure and is not corrected. Smoothing spreads over the
+    target and the negatives that are not masked.
     """
     queries_PD = queries_PD / temperature
     positive_P1 = (queries_PD * targets_PD).sum(dim=-1, keepdim=True)
     negative_PK = queries_PD @ negatives_KD.T
+    if log_expected_K is not None:
+        negative_PK = negative_PK - log_expected_K
     hits_PK = target_nums_P.unsqueeze(1) == negative_nums_K
     negative_PK = negative_PK.masked_fill(hits_PK, -torch.inf)
     logits_PK1 = torch.cat((positive_P1.to(negative_PK.dtype), negative_PK), dim=1).float()

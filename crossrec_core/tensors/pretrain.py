@@ -13,7 +13,7 @@ from crossrec_core.tensors.encoder import BERT, SequenceModel
 from crossrec_core.tensors.items import pick_hidden_ids
 from crossrec_core.tensors.losses import full_softmax, mix_domains, sampled_softmax
 from crossrec_core.tensors.masking import mask_batch
-from crossrec_core.tensors.negatives import draw_negatives
+from crossrec_core.tensors.negatives import Draw, draw_negatives, draw_places
 from crossrec_core.tensors.strategies import MixLosses
 from crossrec_core.tensors.text_objective import text_objective
 
@@ -32,6 +32,7 @@ def make_step(
     temperature: float = 1.0,
     label_smoothing: float = 0.0,
     sizes: Mapping[int, int] | None = None,
+    draws: Mapping[int, Draw] | None = None,
 ) -> Callable[[Batch], Tensor | None]:
     """Build the step of pretraining and fine-tuning alike: the loss of items in the domains of ``candidates``.
 
@@ -43,6 +44,7 @@ def make_step(
     ``reconstruction`` and ``alignment`` are the weights of ``text_objective``, 0 is off; ``temperature`` and
     ``label_smoothing`` are as in ``losses``. ``sizes`` are the numbers of items by domain that ``full_softmax_items``
     is held against; None takes those of ``candidates``. A refit, which knows more items, must not change its loss.
+    ``draws`` say by domain how negatives are drawn, and the loss is corrected for it; None draws all alike without it.
     """
 
     config = model.config
@@ -71,8 +73,8 @@ def make_step(
             if (sizes or {}).get(domain, len(nums_V)) <= full_softmax_items:
                 losses[domain] = _full_loss(model, queries_PD, targets_P, nums_V, hidden_I, **softening)
             else:
-                negatives_K = draw_negatives(nums_V, num_negatives, generator)
-                losses[domain] = _sampled_loss(model, queries_PD, targets_P, negatives_K, hidden_I, **softening)
+                drawn = _draw(nums_V, num_negatives, generator, (draws or {}).get(domain))
+                losses[domain] = _sampled_loss(model, queries_PD, targets_P, *drawn, hidden_I, **softening)
         if not losses:
             return None
         loss = mix(losses, counts) if mix else mix_domains(losses, counts, temperature=domain_temperature)
@@ -92,12 +94,23 @@ def _full_loss(
     return full_softmax(queries_PD, vectors_VD, places_P, temperature=temperature, smoothing=smoothing)
 
 
+def _draw(
+    nums_V: Tensor, num_negatives: int, generator: Generator, draw: Draw | None
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """Item numbers [K], and what the loss is corrected by."""
+    if draw is None:
+        return draw_negatives(nums_V, num_negatives, generator), None
+    places_K = draw_places(draw, num_negatives, generator)
+    return nums_V[places_K], draw.log_expected(places_K)
+
+
 def _sampled_loss(
-    model: SequenceModel, queries_PD: Tensor, targets_P: Tensor, negatives_K: Tensor, hidden_I: Tensor | None,
-    *, temperature: float, smoothing: float,
+    model: SequenceModel, queries_PD: Tensor, targets_P: Tensor, negatives_K: Tensor, log_expected_K: Tensor | None,
+    hidden_I: Tensor | None, *, temperature: float, smoothing: float,
 ) -> Tensor:  # fmt: skip
     vectors = model.item_vectors(torch.cat((targets_P, negatives_K)), hidden_I, sparse=True)
     targets_PD, negatives_KD = vectors.split((len(targets_P), len(negatives_K)))
     return sampled_softmax(
-        queries_PD, targets_PD, negatives_KD, targets_P, negatives_K, temperature=temperature, smoothing=smoothing
-    )
+        queries_PD, targets_PD, negatives_KD, targets_P, negatives_K, log_expected_K=log_expected_K,
+        temperature=temperature, smoothing=smoothing,
+    )  # fmt: skip

@@ -8,6 +8,7 @@ import torch
 from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.batches import to_batch
 from crossrec_core.tensors.fit import FitPlan, fit
+from crossrec_core.tensors.negatives import draw_by_events
 from crossrec_core.tensors.optimiser import clip_gradients, learning_rate_at
 from crossrec_core.tensors.pretrain import make_step
 from tests.tensors.worlds import parity_columns, tiny_model
@@ -50,6 +51,21 @@ def test_sizes_decide_between_whole_and_sampled_softmax(sizes, is_full):
     before = generator.get_state()
     step(next(iter(parity_batches(1))))
     assert torch.equal(generator.get_state(), before) == is_full  # only negatives are drawn
+
+
+def test_draws_say_which_negatives_come_and_the_loss_is_corrected_for_them():
+    batch, losses = parity_batches(1)[0], {}
+    for name, draws in {
+        "full": None, "alike": {number: draw_by_events(torch.ones(10), power=0.0) for number in CANDIDATES},
+        "by events": {number: draw_by_events(torch.arange(1.0, 11.0), power=1.0) for number in CANDIDATES},
+    }.items():  # fmt: skip
+        step = make_step(
+            tiny_model(), CANDIDATES, full_softmax_items=0 if draws else 100, num_negatives=20_000,
+            domain_temperature=1.0, generator=torch.Generator().manual_seed(1), draws=draws,
+        )  # fmt: skip
+        losses[name] = float(step(batch).detach())
+    assert losses["alike"] == pytest.approx(losses["full"], rel=0.01)
+    assert losses["by events"] == pytest.approx(losses["full"], rel=0.01)
 
 
 @pytest.mark.parametrize(("full_softmax_items", "fall"), [(100, 0.2), (0, 0.1)])

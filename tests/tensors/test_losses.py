@@ -10,6 +10,7 @@ from crossrec_core.tensors.losses import (
     text_alignment,
     text_reconstruction,
 )
+from crossrec_core.tensors.negatives import draw_by_events, draw_places
 
 
 def random_case():
@@ -22,6 +23,35 @@ def test_sampled_softmax_with_all_candidates_as_negatives_is_the_full_softmax():
     queries_PD, vectors_VD, places_P, nums_V = random_case()
     sampled = sampled_softmax(queries_PD, vectors_VD[places_P], vectors_VD, nums_V[places_P], nums_V)
     torch.testing.assert_close(sampled, full_softmax(queries_PD, vectors_VD, places_P))
+
+
+def test_the_corrected_loss_with_all_candidates_drawn_once_is_the_full_softmax():
+    queries_PD, vectors_VD, places_P, nums_V = random_case()
+    sampled = sampled_softmax(
+        queries_PD, vectors_VD[places_P], vectors_VD, nums_V[places_P], nums_V,
+        log_expected_K=draw_by_events(torch.ones(9), power=0.0).log_expected(torch.arange(9)),
+    )  # fmt: skip
+    torch.testing.assert_close(sampled, full_softmax(queries_PD, vectors_VD, places_P))
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_the_corrected_loss_expects_the_denominator_of_the_full_softmax(power):
+    queries_PD, vectors_VD, places_P, nums_V = random_case()
+    queries_PD, places_P = queries_PD[:1], places_P[:1]
+    targets_PD, nums_P = vectors_VD[places_P], nums_V[places_P]
+    draw = draw_by_events(torch.arange(1.0, 10.0), power=power)
+    generator, found = torch.Generator().manual_seed(5), []
+    for _ in range(4_000):
+        places_K = draw_places(draw, 8, generator)
+        loss = sampled_softmax(
+            queries_PD, targets_PD, vectors_VD[places_K], nums_P, nums_V[places_K],
+            log_expected_K=draw.log_expected(places_K),
+        )  # fmt: skip
+        found.append(loss.double().exp())  # denominator / e^(target's logit)
+    found_N, expected = torch.stack(found), full_softmax(queries_PD, vectors_VD, places_P).double().exp()
+    error = found_N.std() / len(found_N) ** 0.5
+    assert abs(float(found_N.mean() - expected)) < 4 * float(error)
+    assert float(error) < 0.05 * float(expected)
 
 
 def test_a_negative_that_is_the_target_changes_nothing():
