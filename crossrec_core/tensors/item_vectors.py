@@ -46,7 +46,8 @@ class MappedVectors:
             raise CheckpointError(f"{file}: has no {name} that can be read; run the step that writes it") from error
         if entry["dtype"] != "F32" or len(entry["shape"]) != 2:
             raise CheckpointError(
-                f"{file}: {name} is {entry['dtype']} {entry['shape']}; expected float32 rows; run the step that writes it"
+                f"{file}: {name} is {entry['dtype']} {entry['shape']}; expected float32 rows; "
+                "run the step that writes it"
             )
         self.num_items, self.width = entry["shape"]
         self._first_byte = 8 + head_bytes + entry["data_offsets"][0]
