@@ -16,8 +16,10 @@ def test_the_recall_of_a_model_and_domain_is_the_mean_over_its_users(spark: Spar
         for row in search_recall(spark.createDataFrame(rows, COMPARED)).collect()
     }
     assert found == {
-        (0, 1): (pytest.approx((50 / 50 + 49 / 50 + 1 / 2) / 3), 1 / 2, 3), (0, 2): (3 / 4, 3 / 4, 1), (1, 1): (1, 1, 1),
-    }  # fmt: skip
+        (0, 1): (pytest.approx((50 / 50 + 49 / 50 + 1 / 2) / 3), 1 / 2, 3),
+        (0, 2): (3 / 4, 3 / 4, 1),
+        (1, 1): (1, 1, 1),
+    }
 
 
 def test_a_seed_draws_the_same_users_from_any_order_and_another_one_others(spark: SparkSession) -> None:
