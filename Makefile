@@ -56,6 +56,7 @@ bench: setup ## Run the short benchmarks
 	$(RUN)python benchmarks/train_step.py
 	$(RUN)python benchmarks/train_ranks.py
 	$(RUN)python benchmarks/topn_kernel.py
+	$(RUN)python benchmarks/large_catalogue.py --items 1000000 --shard-mib 64
 	$(RUN)python benchmarks/scoring_job.py
 
 clean: ## Remove caches and the demo's lake, not .venv

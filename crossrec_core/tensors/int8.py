@@ -24,10 +24,12 @@ class Int8Rows:
 
 def compress_table(rows_at: Callable[[slice], Tensor], num_rows: int) -> Int8Rows:
     """A table of float32 rows, read a block at a time, in eight bits."""
-    parts = [to_int8(rows_at(slice(lo, min(lo + BLOCK_ROWS, num_rows)))) for lo in range(0, num_rows, BLOCK_ROWS)]
-    if not parts:
-        return Int8Rows(torch.zeros(0, 1, dtype=torch.int8), torch.zeros(0))
-    return Int8Rows(torch.cat([steps_RD for steps_RD, _ in parts]), torch.cat([scale_R for _, scale_R in parts]))
+    width = rows_at(slice(0, 0)).shape[1]
+    small = Int8Rows(torch.empty(num_rows, width, dtype=torch.int8), torch.empty(num_rows))
+    for lo in range(0, num_rows, BLOCK_ROWS):
+        rows = slice(lo, min(lo + BLOCK_ROWS, num_rows))
+        small.steps_RD[rows], small.scale_R[rows] = to_int8(rows_at(rows))
+    return small
 
 
 def to_int8(values_RD: Tensor) -> tuple[Tensor, Tensor]:

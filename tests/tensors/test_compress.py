@@ -11,7 +11,7 @@ from crossrec_core.tensors.checkpoint import About, save_checkpoint
 from crossrec_core.tensors.compress import Int8Linear, compress, folder_bytes, from_int8, load_int8, save_int8, to_int8
 from crossrec_core.tensors.finetune import build_model
 from crossrec_core.tensors.scorer import LoadModels, LoadScorer, ModelFolder
-from crossrec_core.tensors.search import Search
+from crossrec_core.tensors.search import COMPRESSED, Search
 from tests import scoring_world as world
 from tests.tensors.test_neural_scorer import CONFIG
 from tests.tensors.test_scorer import user_rows
@@ -145,6 +145,16 @@ def test_the_scorer_ranks_by_the_compressed_model(tmp_path):
     rows = scored[scored[c.USER_ID] == "films only"]
     assert rows[c.ITEM_NUM].tolist() == expected
     assert rows[c.SCORE].tolist() == pytest.approx([logits[item] for item in expected], rel=1e-5)
+
+
+def test_the_compressed_model_can_be_searched_in_eight_bits_too(tmp_path):
+    load = write_small(tmp_path, "transferred_int8")
+    exact = LoadScorer(load, Search(n=4, block_items=5))()(user_rows())
+    found = LoadScorer(load, Search(4, 5, COMPRESSED, 2.0))()(user_rows())
+    order = [c.USER_ID, c.RANK]
+    pd.testing.assert_frame_equal(
+        found.sort_values(order, ignore_index=True), exact.sort_values(order, ignore_index=True), rtol=1e-5
+    )  # fmt: skip
 
 
 def test_a_compressed_control_still_sees_its_own_domain_only(tmp_path):
