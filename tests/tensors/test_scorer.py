@@ -313,3 +313,9 @@ def test_recall_is_counted_for_models_that_multiply_vectors_alone(
     lost = (poorer[c.NUM_LISTED] - poorer[c.NUM_FOUND]).tolist()
     assert set(lost) == {0, 1}
     assert lost[poorer[c.USER_ID].tolist().index("nothing")] == 0
+
+
+def test_without_a_model_that_multiplies_vectors_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    compared = LoadRecall(world.write_world(tmp_path), Search(4, 5, COMPRESSED, 3.0))()(user_rows())
+    assert len(compared) == 0
+    assert list(compared) == [c.USER_ID, c.MODEL_INDEX, c.DOMAIN_NUM, c.NUM_LISTED, c.NUM_FOUND]
