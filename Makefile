@@ -57,6 +57,7 @@ bench: setup ## Run the short benchmarks
 	$(RUN)python benchmarks/train.py --short --out .cache/train/short.json
 	$(RUN)python benchmarks/train_ranks.py
 	$(RUN)python benchmarks/topn_kernel.py
+	$(RUN)python benchmarks/large_catalogue.py --items 1000000 --shard-mib 64
 	$(RUN)python benchmarks/scoring_job.py
 	$(RUN)python benchmarks/metrics.py --users 20000 --skip "RePlay on Spark"
 	$(RUN)python benchmarks/prepare.py --no-peers

@@ -107,7 +107,8 @@ def main(
     report = {
         "machine": describe_machine(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("pyspark", "duckdb")},
-                     **{package.name: package.requirements[0] for package in (POLARS, PANDAS, REPLAY_PREPARE) if peers}},
+                     **({package.name: package.requirements[0] for package in (POLARS, PANDAS, REPLAY_PREPARE)}
+                        if peers else {})},
         "settings": {"data": Path(data).name, "max_len": max_len, "cores": cores, "driver_gib": driver_gib},
         "runs": runs,
         "exponents": exponents(runs),

@@ -13,6 +13,7 @@ from crossrec_core import columns as c
 from crossrec_core.config import DEFAULTS, read_config
 from crossrec_core.tensors.ranked_lists import rank_batch
 from crossrec_core.tensors.scorer import LoadModels, ModelFolder, load_models
+from crossrec_core.tensors.search import Search
 from crossrec_core.tensors.user_batch import Ragged, UserBatch
 
 folder, n, part, num_parts = Path(sys.argv[1]), *(int(argument) for argument in sys.argv[2:])
@@ -43,5 +44,5 @@ def batch_at(start: int) -> UserBatch:
 batches = [batch_at(start) for start in range(0, len(lists[c.SEEN]), rules.batch_users)]
 for _ in sys.stdin:
     for batch in batches:
-        rank_batch(batch, models, n=n, block_items=rules.block_items)
+        rank_batch(batch, models, search=Search(n, rules.block_items))
     print("solved", flush=True)

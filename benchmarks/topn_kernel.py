@@ -1,10 +1,12 @@
-"""Made-up vectors of users and items in, seconds of exact top-N by this project and others out, as JSON.
+"""Made-up vectors of users and items in, seconds of top-N by this project and others out, as JSON.
 
 All rank every item for every user, with each user's seen items left out, on the same cores, in turns. They are held
-against the bare product of the same matrices: no one can rank what has not been scored.
+against the bare product of the same matrices: no one can rank exactly what has not been scored. The compressed search
+scores in eight bits; its recall against the exact lists is beside its seconds.
 
 python benchmarks/topn_kernel.py                                                      # 20,000 items, width 64
 python benchmarks/topn_kernel.py --items 20000 --items 100000 --width 64 --width 128  # all four
+python benchmarks/topn_kernel.py --items 1000000 --width 64 --width 128 --scores 1024000000  # a million
 """
 
 import json
@@ -33,10 +35,15 @@ from benchmarks.peers.environments import peer_python
 from benchmarks.peers.registry import FAISS, IMPLICIT, WORKERS
 from benchmarks.train_step import time_in_turns
 from crossrec_core.errors import CrossRecError
-from crossrec_core.tensors.topk import BLOCK_ITEMS, top_n
+from crossrec_core.tensors.block_scores import BlockScores, Product
+from crossrec_core.tensors.int8 import Int8Rows, compress_table
+from crossrec_core.tensors.search import COMPRESSED, Search, find_exactly, find_in_int8
+from crossrec_core.tensors.topk import BLOCK_ITEMS
+from crossrec_core.tensors.user_batch import Ragged
 
 BATCH_USERS = 512  # score.batch_users
 LIMIT = "bare product"
+OWN, OWN_COMPRESSED = "crossrec", "crossrec, compressed"
 OWN_WORKER = Path(__file__).resolve().with_name("topn_worker.py")
 PEERS = {"implicit topk": (IMPLICIT, "implicit_topk.py"), "faiss knn": (FAISS, "faiss_knn.py")}
 
@@ -97,7 +104,7 @@ def main(
         seconds = time_contenders(problem, repetitions=repetitions, environments=environments if peers else None)
         runs.append({
             "items": size, "width": dimensions, "users": len(problem.queries_BD), "seconds": seconds,
-            "results": summarise(seconds, problem),
+            "recall": measure_recall(problem), "results": summarise(seconds, problem),
         })  # fmt: skip
         print_table(runs[-1])
     report = {
@@ -121,11 +128,15 @@ def time_contenders(problem: Problem, *, repetitions: int, environments: Path | 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         save_problem(problem, folder)
-        ours = [Command(Path(sys.executable), OWN_WORKER, (part, threads)) for part in range(threads)]
+        exact, compressed = (
+            [Command(Path(sys.executable), OWN_WORKER, (part, threads, kind)) for part in range(threads)]
+            for kind in (0, 1)
+        )
         contenders: dict[str, Callable[[], object]] = {
             LIMIT: lambda: multiply(problem, len(problem.items_VD)),
             "product by blocks": lambda: multiply(problem, BLOCK_ITEMS),
-            "crossrec": stack.enter_context(workers(ours, folder, problem.n)),
+            OWN: stack.enter_context(workers(exact, folder, problem.n)),
+            OWN_COMPRESSED: stack.enter_context(workers(compressed, folder, problem.n)),
             "torch product, topk": lambda: [product_and_topk(batch) for batch in problem.batches()],
             "numpy argpartition": lambda: [argpartition(batch) for batch in problem.batches()],
         }  # fmt: skip
@@ -142,6 +153,7 @@ def print_table(run: dict[str, Any]) -> None:
     for name, row in run["results"].items():
         rate, share = row["users_per_s"], row["share_of_limit"]
         typer.echo(f"  {name:<22}{row['median_s']:>9.3f} s{rate:>12,.0f} users/s{share:>8.2f}")
+    typer.echo(f"  recall@n of the compressed search: {run['recall']:.5f}")
 
 
 def make_problem(
@@ -159,13 +171,43 @@ def make_problem(
     return Problem(draw(users), draw(items), seen_BS.sort(dim=1).values, n)
 
 
+def as_scores(batch: Problem, small: Int8Rows | None = None) -> tuple[BlockScores, Ragged]:
+    """What a model of this project gives its search, and the seen positions."""
+    queries_BD, items_VD = batch.queries_BD, batch.items_VD
+    scores = BlockScores(
+        block=lambda lo, hi: queries_BD @ items_VD[lo:hi].T,
+        at=lambda rows_P, positions_P: (queries_BD[rows_P] * items_VD[positions_P]).sum(dim=1),
+        is_personal_B=torch.ones(len(queries_BD), dtype=torch.bool),
+        probability=None,
+        product=Product(queries_BD, lambda places: items_VD[places], lambda: small) if small else None,
+    )
+    rows_BS = torch.arange(len(batch.seen_BS)).unsqueeze(1).expand_as(batch.seen_BS)
+    return scores, Ragged(rows_BS.flatten(), batch.seen_BS.flatten())
+
+
+def compress(problem: Problem) -> Int8Rows:
+    """The items in eight bits, as a worker keeps them."""
+    return compress_table(lambda places: problem.items_VD[places], len(problem.items_VD))
+
+
 def select(batch: Problem) -> tuple[Tensor, Tensor]:
     """This project's way."""
-    rows_BS = torch.arange(len(batch.seen_BS)).unsqueeze(1).expand_as(batch.seen_BS)
-    return top_n(
-        lambda lo, hi: batch.queries_BD @ batch.items_VD[lo:hi].T, num_candidates=len(batch.items_VD), n=batch.n,
-        seen_rows=rows_BS.flatten(), seen_positions=batch.seen_BS.flatten(),
-    )  # fmt: skip
+    scores, seen = as_scores(batch)
+    return find_exactly(Search(batch.n), scores, len(batch.items_VD), seen)
+
+
+def select_compressed(batch: Problem, small: Int8Rows) -> Tensor:
+    """This project's way in eight bits."""
+    positions_BN, _, holds_B = find_in_int8(Search(batch.n, kind=COMPRESSED), *as_scores(batch, small))
+    assert bool(holds_B.all()), "someone here has no whole list"
+    return positions_BN
+
+
+def measure_recall(problem: Problem) -> float:
+    """The share of the exact lists that the compressed search finds, over the first batch of users."""
+    batch = next(problem.batches())
+    exact_BN, found_BN = select(batch)[0], select_compressed(batch, compress(problem))
+    return float((exact_BN.unsqueeze(2) == found_BN.unsqueeze(1)).any(dim=2).double().mean())
 
 
 def check_against_brute_force(problem: Problem) -> None:

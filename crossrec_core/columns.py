@@ -130,6 +130,7 @@ SEGMENT_CODE = "segment_code"  # a place in USER_SEGMENTS
 MODEL_INDEX = "model_index"
 DOMAIN_NUM = "domain_num"
 PATH_CODE = "path_code"
+NUM_LISTED, NUM_FOUND = "num_listed", "num_found"
 PATHS = (OWN_HISTORY, OTHER_DOMAINS, POPULARITY)  # by path_code
 
 

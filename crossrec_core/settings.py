@@ -385,6 +385,18 @@ class ScoreSettings:
     )
     batch_users: int = setting("Users per scored batch.", low=1)
     block_items: int = setting("A worker holds at most batch_users times so many scores at once.", low=1)
+    search: str = setting(
+        "exact scores every candidate. compressed multiplies in eight bits and scores the best anew, for models whose "
+        "scores are products of vectors (neural ones, factors, texts; no blend); search_report says what that loses.",
+        choices=("exact", "compressed"),
+    )
+    oversample: float = setting("compressed: candidates that are scored anew, as a multiple of n.", low=1)
+    recall_users: int = setting("compressed: users whose lists are held against exact ones.", low=1)
+    shard_mib: int = setting(
+        "Item vectors of a model that a worker maps at a time, MiB; 0 for an eighth of the driver machine's memory, "
+        "shared out among its workers.",
+        low=0,
+    )
     threads_per_worker: int = setting("Torch threads of a Python worker; 0 for its share of the cores.", low=0)
     serve_models: str = setting(
         "guard: the winner per domain and segment. all: every model's lists.", choices=("guard", "all")

@@ -416,6 +416,19 @@ RECOMMENDATIONS = Table(
     (c.RUN_ID, c.PURPOSE, c.MODEL, c.DOMAIN), ("score", "serve", "refresh"),
 )
 
+SEARCH_REPORT = Table(
+    "search_report", "a model's compressed search on a domain, held against the exact one on a sample of users",
+    (c.PURPOSE, c.MODEL, c.DOMAIN),
+    (
+        RUN_ID, PURPOSE, MODEL, DOMAIN, Column("search", "string", "score.search"),
+        Column(c.N, "int", "length of the list"),
+        Column("recall", "double", "share of a user's exact list that the search found, mean"),
+        Column("worst_recall", "double", "the same of the user with the lowest"),
+        Column(c.NUM_USERS, "bigint", "users of the sample"),
+    ),
+    (c.RUN_ID, c.PURPOSE), ("score", "serve", "refresh"),
+)
+
 PAIR_PROBABILITIES = Table(
     "pair_probabilities", "a model's probability of a labelled pair",
     (c.PURPOSE, c.MODEL, c.DOMAIN, c.USER_ID, c.ITEM_ID),
@@ -519,8 +532,8 @@ ALL_TABLES: dict[str, Table] = {
         SPLIT_INTERACTIONS, HISTORIES, SEQUENCES, EARLIER_SEQUENCES, VALIDATION_SEQUENCES, USER_PROFILES,
         ITEM_FEATURES, ITEM_POPULARITY, ITEM_VECTORS, TEXT_VECTORS, ATTRIBUTE_IDS, ITEM_ATTRIBUTES,
         FEATURE_STATISTICS, TRUTH, LABELLED_PAIRS, TRANSITIONS, ITEM_SCORES, ITEM_FACTORS, MODELS, TRAINING_LOG,
-        META_REPORT, TRIALS, RECOMMENDATIONS, PAIR_PROBABILITIES, RELIABILITY, USER_METRICS, METRICS,
-        TRANSFER_REPORT, RUNS, PUBLICATIONS,
+        META_REPORT, TRIALS, RECOMMENDATIONS, SEARCH_REPORT, PAIR_PROBABILITIES, RELIABILITY, USER_METRICS,
+        METRICS, TRANSFER_REPORT, RUNS, PUBLICATIONS,
     )
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 from pyspark.sql import DataFrame, SparkSession
 
 from crossrec_core import columns as c
@@ -18,7 +19,11 @@ from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.candidates import read_label_nums
 from crossrec_core.tensors.scorer import LoadModels, LoadScorer, ModelFolder
+from crossrec_core.tensors.search import Search
+from jobs.search_report import write_search_report
 from jobs.steps import Night
+
+MEMORY_PARTS = 8  # of a machine, one of which holds what its workers map of item vectors
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ def to_load(
         ),
         threads=settings.score.threads_per_worker,
         workers_per_host=workers_per_host(spark),
+        shard_bytes=shard_bytes(settings.score.shard_mib, workers_per_host(spark)),
     )
 
 
@@ -113,6 +119,11 @@ def workers_per_host(spark: SparkSession) -> int:
     return int(spark.conf.get("spark.executor.cores", None) or os.cpu_count() or 1)
 
 
+def shard_bytes(shard_mib: int, num_workers: int) -> int:
+    """Item vectors that a worker maps at a time; 0 is its part of an eighth of this machine's memory."""
+    return shard_mib * 2**20 or psutil.virtual_memory().total // MEMORY_PARTS // num_workers
+
+
 def write_lists(
     users: DataFrame, models: Sequence[FittedModel], settings: Settings, night: Night, spark: SparkSession, *,
     purpose: str, targets: Sequence[Target], candidates_run: str = "",
@@ -123,16 +134,22 @@ def write_lists(
     """
     fallback = fallback_user(spark, targets=targets, max_len=settings.sequences.max_len)
     load = to_load(models, settings, night, spark, purpose=purpose, candidates_run=candidates_run)
-    get_scorer = LoadScorer(load, n=settings.score.n, block_items=settings.score.block_items)
-    scored = recommend(users.unionByName(fallback), get_scorer, batch_users=settings.score.batch_users)
+    rules = settings.score
+    search = Search(rules.n, rules.block_items, rules.search, rules.oversample)
+    scored = recommend(users.unionByName(fallback), LoadScorer(load, search), batch_users=rules.batch_users)
+    domains = {target.num: target.name for target in targets}
     lists = to_recommendations(
         scored,
         read_table(spark, night.lake, t.ITEM_IDS),
         models=model_names(models),
-        domains={target.num: target.name for target in targets},
+        domains=domains,
         run_id=night.run_id,
         run_date=night.run_date,
         purpose=purpose,
     )
     ordered = lists.sortWithinPartitions(*t.RECOMMENDATIONS.partition_by, c.USER_ID, c.RANK)
-    return write_table(ordered, night.lake, t.RECOMMENDATIONS, run_id=night.run_id, replace={c.PURPOSE: purpose})
+    num_lists = write_table(ordered, night.lake, t.RECOMMENDATIONS, run_id=night.run_id, replace={c.PURPOSE: purpose})
+    write_search_report(
+        users, load, search, settings, night, purpose=purpose, models=model_names(models), domains=domains
+    )  # fmt: skip
+    return num_lists

@@ -21,6 +21,7 @@ from crossrec_core.lake import Lake, candidates_location
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.candidates import save_candidates
 from crossrec_core.tensors.scorer import LoadModels, LoadScorer, ModelFolder
+from crossrec_core.tensors.search import Search
 
 FINGERPRINT = "0123abcd-20"
 MAX_LEN = 4
@@ -68,7 +69,7 @@ def write_world(root: Path) -> LoadModels:
 
 
 def load_scorer(root: Path, *, n: int, block_items: int = 5) -> LoadScorer:
-    return LoadScorer(write_world(root), n=n, block_items=block_items)
+    return LoadScorer(write_world(root), Search(n=n, block_items=block_items))
 
 
 def write_model(

@@ -19,6 +19,7 @@ from crossrec_core.ledger import read_steps
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.ranked_lists import Columns, rank_batch
 from crossrec_core.tensors.scorer import LoadModels, ModelFolder, load_models
+from crossrec_core.tensors.search import Search
 from crossrec_core.tensors.topk import BLOCK_ITEMS
 from crossrec_core.tensors.user_batch import Ragged, UserBatch
 
@@ -92,7 +93,7 @@ def score_fresh(lake: Lake, served: Served, user_id: str, *, n: int) -> Answer |
             workers_per_host=1,
         )
         batch = _user_batch(connection, asked, (seen or []) if asked.exclude_seen else [])
-        return _named(connection, asked, model, rank_batch(batch, load_models(load), n=n, block_items=BLOCK_ITEMS))
+        return _named(connection, asked, model, rank_batch(batch, load_models(load), search=Search(n, BLOCK_ITEMS)))
 
 
 def read_settings(lake: Lake, run_id: str) -> Settings:

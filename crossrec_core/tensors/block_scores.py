@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from crossrec_core.tensors.candidates import Candidates
+from crossrec_core.tensors.int8 import Int8Rows
+from crossrec_core.tensors.item_vectors import VectorsAt
 from crossrec_core.tensors.user_batch import UserBatch
 
 # A matrix product may round differently for another number of rows; whole tiles keep a user's scores the same.
@@ -18,6 +20,15 @@ ROW_TILE = 64
 # Stand-ins for a score lie at or below this: one apart, the most popular candidate highest. float32 holds every whole
 # number from here to -2^24, so up to eight million candidates have stand-ins of their own.
 FILL_TOP = -float(2**23)
+
+
+@dataclass(frozen=True)
+class Product:
+    """Scores that are products of vectors, wherever a model has something to say: what ``search`` can compress."""
+
+    queries_BD: Tensor
+    vectors_at: VectorsAt
+    in_int8: Callable[[], Int8Rows]  # the candidates' vectors in eight bits, made when first asked for, and kept
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class BlockScores:
     # int64 rows_P, positions_P -> float64 [P] in (0, 1): among labelled pairs, and among all unseen candidates
     probability: Callable[[Tensor, Tensor], Tensor] | None
     listed_probability: Callable[[Tensor, Tensor], Tensor] | None = None
+    product: Product | None = None
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,11 @@ def load_about(path: str) -> About:
 def precompute_vectors(model: SequenceModel, nums_V: Tensor, *, block_items: int = 65_536) -> Tensor:
     """The candidates' item vectors, float32 [V, D] on the CPU, a block at a time."""
     device = model.items.ids.device
+    vectors_VD = torch.empty(len(nums_V), model.config.width)
     with torch.no_grad():
-        blocks = [model.item_vectors(block.to(device)).float().cpu() for block in nums_V.split(block_items)]
-    return torch.cat(blocks) if blocks else torch.zeros(0, model.config.width)
+        for lo in range(0, len(nums_V), block_items):
+            vectors_VD[lo : lo + block_items] = model.item_vectors(nums_V[lo : lo + block_items].to(device))
+    return vectors_VD
 
 
 def _load_model(folder: Path, path: str, num_items: int | None) -> SequenceModel:

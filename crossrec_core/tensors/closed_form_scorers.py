@@ -4,18 +4,38 @@ B users, L length, V candidates, K factors or text dimensions, D domains, A acti
 about a candidate leaves it to the stand-ins of ``block_scores``.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from crossrec_core.tensors.block_scores import BlockScorer, BlockScores, DomainCandidates, pad_rows, with_fill
+from crossrec_core.tensors.block_scores import (
+    BlockScorer,
+    BlockScores,
+    DomainCandidates,
+    Product,
+    pad_rows,
+    with_fill,
+)
 from crossrec_core.tensors.folders import read_tensors
+from crossrec_core.tensors.int8 import Int8Rows, compress_table
+from crossrec_core.tensors.item_vectors import MappedVectors, VectorsAt
 from crossrec_core.tensors.sparse_scores import fold_in, mix_popularity, text_queries, transition_scores
 from crossrec_core.tensors.user_batch import UserBatch
 
 WEIGHTS_FILE = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class ItemFactors:
+    """The candidates' vectors, and the same in eight bits."""
+
+    vectors_at: VectorsAt
+    in_int8: Callable[[], Int8Rows]
 
 
 def load_item_scores(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
@@ -75,10 +95,11 @@ def load_transitions(folder: Path, settings: dict[str, Any], candidates: DomainC
 def load_factors(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
     """Load a factor model: a user's factors are solved for from the events; users without a known item are filled."""
     weights = read_tensors(folder / WEIGHTS_FILE)
+    items = _map_items(folder, settings)
 
     def score(users: UserBatch) -> BlockScores:
         users_BK = _solve_users(users, users.items_BL, weights, settings)
-        return _factor_scores(users_BK, weights["vectors_VK"], candidates)
+        return _factor_scores(users_BK, items, candidates)
 
     return score
 
@@ -88,7 +109,7 @@ def load_mapped_factors(folder: Path, settings: dict[str, Any], candidates: Doma
 
     Users without a known item anywhere are filled.
     """
-    weights = read_tensors(folder / WEIGHTS_FILE)
+    weights, items = read_tensors(folder / WEIGHTS_FILE), _map_items(folder, settings)
     source = {"all_vectors_IK": weights["source_vectors_IK"], "gram_KK": weights["source_gram_KK"]}
     shared = {name: values for name, values in weights.items() if name == "action_weights_DA"}
 
@@ -98,21 +119,21 @@ def load_mapped_factors(folder: Path, settings: dict[str, Any], candidates: Doma
         other_BK = _solve_users(users, users.items_BL.masked_fill(is_own_BL, 0), source | shared, settings)
         mapped_BK = (pad_rows(other_BK) @ weights["mapping_KK"])[: len(other_BK)]
         has_own_B1 = (own_BK != 0).any(dim=1, keepdim=True)
-        return _factor_scores(torch.where(has_own_B1, own_BK, mapped_BK), weights["vectors_VK"], candidates)
+        return _factor_scores(torch.where(has_own_B1, own_BK, mapped_BK), items, candidates)
 
     return score
 
 
 def load_text_vectors(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
     """Load text-kNN: cosine of a candidate's text and the history's; candidates or users without text are filled."""
-    weights = read_tensors(folder / WEIGHTS_FILE)
+    weights, items = read_tensors(folder / WEIGHTS_FILE), _map_items(folder, settings)
     has_text_V = (weights["vectors_VK"] != 0).any(dim=1)
 
     def score(users: UserBatch) -> BlockScores:
         queries_BK = text_queries(
             users.items_BL, vectors_IK=weights["all_vectors_IK"], history_decay=float(settings["history_decay"])
         )
-        scores = _factor_scores(queries_BK, weights["vectors_VK"], candidates)
+        scores = _factor_scores(queries_BK, items, candidates)
 
         def block(lo: int, hi: int) -> Tensor:
             return torch.where(has_text_V[lo:hi], scores.block(lo, hi), candidates.fill_V[lo:hi])
@@ -120,7 +141,7 @@ def load_text_vectors(folder: Path, settings: dict[str, Any], candidates: Domain
         def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
             return torch.where(has_text_V[positions_P], scores.at(rows_P, positions_P), candidates.fill_V[positions_P])
 
-        return BlockScores(block, at, scores.is_personal_B, None)
+        return BlockScores(block, at, scores.is_personal_B, None, product=scores.product)
 
     return score
 
@@ -144,17 +165,22 @@ def _look_up(table_DA: Tensor, domains_BL: Tensor, actions_BL: Tensor) -> Tensor
     return torch.where(is_known_BL, table_DA[domains_BL * is_known_BL, actions_BL * is_known_BL], 1.0)
 
 
-def _factor_scores(users_BK: Tensor, vectors_VK: Tensor, candidates: DomainCandidates) -> BlockScores:
+def _map_items(folder: Path, settings: dict[str, Any]) -> ItemFactors:
+    vectors_at = MappedVectors(folder / WEIGHTS_FILE, "vectors_VK", shard_bytes=int(settings.get("shard_bytes", 0)))
+    return ItemFactors(vectors_at, cache(lambda: compress_table(vectors_at, vectors_at.num_items)))
+
+
+def _factor_scores(users_BK: Tensor, items: ItemFactors, candidates: DomainCandidates) -> BlockScores:
     """Scores of users by their factors; those without any are filled."""
     is_personal_B = (users_BK != 0).any(dim=1)
     padded_BK = pad_rows(users_BK)
 
     def block(lo: int, hi: int) -> Tensor:
-        scores_BV = (padded_BK @ vectors_VK[lo:hi].T)[: len(users_BK)]
+        scores_BV = (padded_BK @ items.vectors_at(slice(lo, hi)).T)[: len(users_BK)]
         return with_fill(scores_BV, is_personal_B, candidates.fill_V[lo:hi])
 
     def at(rows_P: Tensor, positions_P: Tensor) -> Tensor:
-        dot_P = (users_BK[rows_P] * vectors_VK[positions_P]).sum(dim=1)
+        dot_P = (users_BK[rows_P] * items.vectors_at(positions_P)).sum(dim=1)
         return torch.where(is_personal_B[rows_P], dot_P, candidates.fill_V[positions_P])
 
-    return BlockScores(block, at, is_personal_B, None)
+    return BlockScores(block, at, is_personal_B, None, product=Product(users_BK, items.vectors_at, items.in_int8))

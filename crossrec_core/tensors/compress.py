@@ -1,9 +1,8 @@
 """A trained model in, the same model in eight bits out: item vectors and linear maps, for scoring only; and its folder.
 
-Symmetric, one scale per row: a value is q * scale, q in -127..127, scale = the row's largest magnitude / 127; the error
-is at most half a scale. Item vectors (id + text, already added) and the weights of linear maps are stored so; the maps
-round their inputs row by row too (dynamic quantisation) and multiply whole numbers, which is exact, so a row's result
-does not depend on its batch. Embeddings of domains, actions and gaps are small and stay as they are.
+One scale per row (``int8``). Item vectors (id + text, already added) and the weights of linear maps are stored so; the
+maps round their inputs row by row too (dynamic quantisation) and multiply whole numbers, which is exact, so a row's
+result does not depend on its batch. Embeddings of domains, actions and gaps are small and stay as they are.
 
 Our own few lines, because torch.ao.quantization is deprecated and leaves torch.
 
@@ -23,22 +22,8 @@ from crossrec_core.lake import plain_uri
 from crossrec_core.tensors.checkpoint import About, Checkpoint, precompute_vectors
 from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
 from crossrec_core.tensors.folders import open_folder, read_json, read_tensors, replace_folder, write_json
+from crossrec_core.tensors.int8 import from_int8, to_int8
 from crossrec_core.tensors.ranker import Ranker, load_ranker, save_ranker
-
-LEVELS = 127
-
-
-def to_int8(values_RD: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows -> int8 [R, D] and their scales, float32 [R]; a row of zeros has scale 0."""
-    values_RD = values_RD.float()
-    scale_R = values_RD.abs().amax(dim=-1) / LEVELS
-    steps_RD = values_RD / scale_R.clamp(min=torch.finfo(torch.float32).tiny).unsqueeze(-1)
-    return steps_RD.round().clamp(-LEVELS, LEVELS).to(torch.int8), scale_R
-
-
-def from_int8(steps_RD: Tensor, scale_R: Tensor) -> Tensor:
-    """What ``to_int8`` made, back: float32 [R, D]."""
-    return steps_RD.float() * scale_R.unsqueeze(-1)
 
 
 class Int8Items(nn.Module):

@@ -3,8 +3,8 @@
 B users, L length, D width, V candidates, P pairs of a user and a candidate.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,32 @@ from torch import Tensor
 
 from crossrec_core import columns as c
 from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, keep_domain
-from crossrec_core.tensors.block_scores import BlockScorer, BlockScores, DomainCandidates, pad_rows, with_fill
+from crossrec_core.tensors.block_scores import (
+    BlockScorer,
+    BlockScores,
+    DomainCandidates,
+    Product,
+    pad_rows,
+    with_fill,
+)
 from crossrec_core.tensors.checkpoint import Checkpoint, load_checkpoint, precompute_vectors
 from crossrec_core.tensors.compress import load_int8
 from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.folders import read_tensors
+from crossrec_core.tensors.int8 import compress_table
+from crossrec_core.tensors.item_vectors import MappedVectors, VectorsAt
 from crossrec_core.tensors.ranker import listed_probability, pair_features, probability
 from crossrec_core.tensors.user_batch import UserBatch
 
 # Users are encoded with users of like length: most sequences are short, and padding costs as much as events.
 SHORTEST_BUCKET = 8
+COLD_ROWS = 65_536  # cold candidates looked at at once
 
 
 def load_neural(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
     """Load a sequence model with its candidates' vectors; users without any event are left to the stand-ins."""
-    vectors_VD = read_tensors(folder / "vectors_VD.safetensors")["vectors_VD"]
-    return _scorer(load_checkpoint(str(folder)), lambda places: vectors_VD[places], candidates)
+    shard_bytes = int(settings.get("shard_bytes", 0))
+    vectors_at = MappedVectors(folder / "vectors_VD.safetensors", "vectors_VD", shard_bytes=shard_bytes)
+    return _scorer(load_checkpoint(str(folder)), vectors_at, candidates)
 
 
 def load_neural_as_cold(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer | None:
@@ -59,9 +69,7 @@ def load_neural_int8(folder: Path, settings: dict[str, Any], candidates: DomainC
     return _scorer(checkpoint, lambda places: checkpoint.model.item_vectors(candidates.items_V[places]), candidates)
 
 
-def _scorer(
-    checkpoint: Checkpoint, vectors_at: Callable[[slice | Tensor], Tensor], candidates: DomainCandidates
-) -> BlockScorer:
+def _scorer(checkpoint: Checkpoint, vectors_at: VectorsAt, candidates: DomainCandidates) -> BlockScorer:
     """The scorer of a model; ``vectors_at`` gives the vectors of the candidates at some positions.
 
     A cold candidate without text and attributes has a zero vector. Nothing is known of it, so it is filled.
@@ -71,7 +79,9 @@ def _scorer(
     only_own_domain = base == c.TARGET_ONLY
     cold_C = torch.nonzero(candidates.is_cold_V).flatten()
     is_silent_V = torch.zeros_like(candidates.is_cold_V)
-    is_silent_V[cold_C] = ~(vectors_at(cold_C) != 0).any(dim=1)
+    for part_C in cold_C.split(COLD_ROWS):
+        is_silent_V[part_C] = ~(vectors_at(part_C) != 0).any(dim=1)
+    in_int8 = cache(lambda: compress_table(vectors_at, len(candidates.items_V)))
 
     def score(users: UserBatch) -> BlockScores:
         events = _events_of(users, candidates.domain_num, only_own_domain)
@@ -90,8 +100,9 @@ def _scorer(
             is_real_P = has_events_B[rows_P] & ~is_silent_V[positions_P]
             return torch.where(is_real_P, dot_P, candidates.fill_V[positions_P])
 
+        product = Product(queries_BD, vectors_at, in_int8)
         if checkpoint.ranker is None:
-            return BlockScores(block, at, has_events_B, None)
+            return BlockScores(block, at, has_events_B, None, product=product)
         ranker = checkpoint.ranker
 
         def pair_probability(rows_P: Tensor, positions_P: Tensor) -> Tensor:
@@ -102,7 +113,7 @@ def _scorer(
             found_P = pair_probability(rows_P, positions_P)
             return listed_probability(ranker, found_P, candidates.events_V[positions_P], len(candidates.events_V))
 
-        return BlockScores(block, at, has_events_B, pair_probability, among_all)
+        return BlockScores(block, at, has_events_B, pair_probability, among_all, product)
 
     return score
 

@@ -4,7 +4,7 @@ B users, V candidates, N list length, P rows of the result.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from crossrec_core.tensors.block_scores import (
     DomainCandidates,
     final_scores,
 )
-from crossrec_core.tensors.topk import BLOCK_ITEMS, top_n
+from crossrec_core.tensors.search import EXACT, Search, can_compress, find_exactly, find_in_int8
 from crossrec_core.tensors.user_batch import Ragged, UserBatch, find_positions, take_rows, to_ragged, to_user_batch
 
 if TYPE_CHECKING:  # one user's list is scored without pandas: seconds of start-up
@@ -34,6 +34,7 @@ LIST_KINDS: dict[str, type] = {
     c.PATH_CODE: np.int8,
 }  # fmt: skip
 PAIR_KINDS: dict[str, type] = {**KEY_KINDS, c.ITEM_NUM: np.int64, c.LABEL: np.int32, c.PROBABILITY: np.float64}
+COMPARED_KINDS: dict[str, type] = {**KEY_KINDS, c.NUM_LISTED: np.int32, c.NUM_FOUND: np.int32}
 OWN, OTHER, POPULAR = (c.PATHS.index(path) for path in (c.OWN_HISTORY, c.OTHER_DOMAINS, c.POPULARITY))
 
 
@@ -45,21 +46,22 @@ class LoadedModel:
     candidates: DomainCandidates
     score: BlockScorer
     segments: tuple[str, ...] = c.USER_SEGMENTS  # whose lists it makes
+    holds_rows: bool = True  # whether scoring a user takes memory for every candidate at once
 
 
-def score_users(users: "pd.DataFrame", models: Sequence[LoadedModel], *, n: int, block_items: int) -> "pd.DataFrame":
+def score_users(users: "pd.DataFrame", models: Sequence[LoadedModel], *, search: Search) -> "pd.DataFrame":
     """The ``n`` best unseen candidates of every user, by every model of a domain the user wants and the user's segment.
 
-    At most ``len(users) * block_items`` scores are held at a time.
+    At most ``len(users) * search.block_items`` scores are held at a time.
 
     Returns:
         The columns of ``rank_batch``.
     """
     batch = to_user_batch(users, sorted({model.candidates.domain_num for model in models}))
-    return _to_frame(rank_batch(batch, models, n=n, block_items=block_items))
+    return _to_frame(rank_batch(batch, models, search=search))
 
 
-def rank_batch(batch: UserBatch, models: Sequence[LoadedModel], *, n: int, block_items: int) -> Columns:
+def rank_batch(batch: UserBatch, models: Sequence[LoadedModel], *, search: Search) -> Columns:
     """``score_users`` without pandas.
 
     Returns:
@@ -69,9 +71,30 @@ def rank_batch(batch: UserBatch, models: Sequence[LoadedModel], *, n: int, block
     parts: list[Columns] = []
     for model in models:
         rows = _wanted_rows(batch, model)
-        for part in _split_rows(rows, len(batch.user_ids_B) * block_items, len(model.candidates.items_V)):
-            parts.append(_rank(take_rows(batch, part, model.candidates.domain_num), model, n, block_items))
+        num_held = len(model.candidates.items_V) if model.holds_rows else search.block_items
+        for part in _split_rows(rows, len(batch.user_ids_B) * search.block_items, num_held):
+            parts += _rank(take_rows(batch, part, model.candidates.domain_num), model, search)
     return _stack(parts, LIST_KINDS)
+
+
+def compare_lists(users: "pd.DataFrame", models: Sequence[LoadedModel], *, search: Search) -> "pd.DataFrame":
+    """How many items of each user's exact list the search finds.
+
+    Returns:
+        The columns of ``COMPARED_KINDS``; a user without a list has no row.
+    """
+    batch = to_user_batch(users, sorted({model.candidates.domain_num for model in models}))
+    keys = list(KEY_KINDS)
+    exact, found = (
+        _to_frame(rank_batch(batch, models, search=how))[[*keys, c.ITEM_NUM]]
+        for how in (replace(search, kind=EXACT), search)
+    )
+    joined = exact.merge(found, on=[*keys, c.ITEM_NUM], how="left", indicator=c.NUM_FOUND, validate="1:1")
+    joined[c.NUM_FOUND] = joined[c.NUM_FOUND] == "both"
+    compared = joined.groupby(keys, as_index=False).agg(
+        **{c.NUM_LISTED: (c.ITEM_NUM, "size"), c.NUM_FOUND: (c.NUM_FOUND, "sum")}
+    )
+    return compared.astype(COMPARED_KINDS)
 
 
 def score_pairs(users: "pd.DataFrame", models: Sequence[LoadedModel]) -> "pd.DataFrame":
@@ -93,14 +116,25 @@ def score_pairs(users: "pd.DataFrame", models: Sequence[LoadedModel]) -> "pd.Dat
     return _to_frame(_stack(parts, PAIR_KINDS))
 
 
-def _rank(users: UserBatch, model: LoadedModel, n: int, block_items: int) -> Columns:
+def _rank(users: UserBatch, model: LoadedModel, search: Search) -> list[Columns]:
+    """Lists of all the users; whom a compressed search cannot answer is searched for exactly."""
     scores = model.score(users)
+    items_V, domain_num = model.candidates.items_V, model.candidates.domain_num
+    seen = find_positions(items_V, users.seen[domain_num])
+    if not can_compress(search, scores):
+        return [_to_columns(users, model, scores, *find_exactly(search, scores, len(items_V), seen))]
+    positions_BN, scores_BN, holds_B = find_in_int8(search, scores, seen)
+    listed = _to_columns(users, model, scores, positions_BN.masked_fill(~holds_B[:, None], -1), scores_BN)
+    if bool(holds_B.all()):
+        return [listed]
+    left = take_rows(users, torch.nonzero(~holds_B).flatten(), domain_num)
+    return [listed, *_rank(left, model, replace(search, kind=EXACT))]
+
+
+def _to_columns(
+    users: UserBatch, model: LoadedModel, scores: BlockScores, positions_BN: Tensor, scores_BN: Tensor
+) -> Columns:
     items_V = model.candidates.items_V
-    seen = find_positions(items_V, users.seen[model.candidates.domain_num])
-    positions_BN, scores_BN = top_n(
-        scores.block, num_candidates=len(items_V), n=n,
-        seen_rows=seen.rows_S, seen_positions=seen.values_S, block_items=min(block_items, BLOCK_ITEMS),
-    )  # fmt: skip
     rows_P, places_P = torch.nonzero(positions_BN >= 0, as_tuple=True)
     positions_P, scores_P = positions_BN[rows_P, places_P], scores_BN[rows_P, places_P]
     return {

@@ -28,8 +28,9 @@ from crossrec_core.tensors.cold_blend import load_cold
 from crossrec_core.tensors.folders import open_folder, read_json
 from crossrec_core.tensors.head_scorer import load_adapted
 from crossrec_core.tensors.neural_scorer import load_neural, load_neural_as_cold, load_neural_int8
-from crossrec_core.tensors.ranked_lists import LoadedModel, score_pairs, score_users
+from crossrec_core.tensors.ranked_lists import LoadedModel, compare_lists, score_pairs, score_users
 from crossrec_core.tensors.ranker import load_ranker
+from crossrec_core.tensors.search import Search
 from crossrec_core.tensors.sources import Source
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ LOADERS: dict[str, LoadKind] = {
     "neural_int8": load_neural_int8,
 }
 HEAD = "head"  # lies with the pretrained model, whose vectors it reads
+# Models whose scores are products of vectors: a block of candidates is scored without the others
+OF_VECTORS = ("factors", "mapped_factors", "text_vectors", "neural", "neural_int8")
 NEURAL_KINDS = ("neural", "neural_int8", HEAD)
 # What can be said of a candidate that nobody has touched, and by which models
 AS_COLD: dict[str, Callable[[Path, dict[str, Any], DomainCandidates], BlockScorer | None]] = {
@@ -76,15 +79,15 @@ class LoadModels:
     models: tuple[ModelFolder, ...]
     threads: int  # torch threads of the worker; 0 for its share of the cores
     workers_per_host: int
+    shard_bytes: int = 0  # item vectors of a model that are mapped at once; 0 for all
 
 
 @dataclass(frozen=True)
 class LoadScorer:
-    """Makes a list of the ``n`` best candidates for every user, model and wanted domain."""
+    """Makes a list of the best candidates for every user, model and wanted domain."""
 
     load: LoadModels
-    n: int
-    block_items: int
+    search: Search
 
     def __call__(self) -> Score:
         """Load, or find what this worker has loaded: user frame -> rows of ``ranked_lists.score_users``.
@@ -93,7 +96,20 @@ class LoadScorer:
             CheckpointError: a folder is missing, broken, of an unknown kind or made for other ids.
         """
         models = load_models(self.load)
-        return lambda users: score_users(users, models, n=self.n, block_items=self.block_items)
+        return lambda users: score_users(users, models, search=self.search)
+
+
+@dataclass(frozen=True)
+class LoadRecall:
+    """Holds a compressed search's lists against exact ones, for the models that can be searched so."""
+
+    load: LoadModels
+    search: Search
+
+    def __call__(self) -> Score:
+        """As ``LoadScorer``: user frame -> rows of ``ranked_lists.compare_lists``."""
+        models = [model for model in load_models(self.load) if not model.holds_rows]
+        return lambda users: compare_lists(users, models, search=self.search)
 
 
 @dataclass(frozen=True)
@@ -114,12 +130,13 @@ def load_models(load: LoadModels) -> tuple[LoadedModel, ...]:
     torch.set_num_threads(load.threads or max(1, (os.cpu_count() or 1) // load.workers_per_host))
     candidates = load_candidates(load.candidates_folder)
     by_domain = {number: candidates_of(candidates, number) for number in candidates.items}
-    return tuple(_load_model(model, candidates, by_domain) for model in load.models)
+    return tuple(_load_model(model, candidates, by_domain, load.shard_bytes) for model in load.models)
 
 
 def load_source(
-    folder: str, name: str, candidates: DomainCandidates, id_fingerprint: str, *, with_cold: bool = False
-) -> Source:
+    folder: str, name: str, candidates: DomainCandidates, id_fingerprint: str, *, with_cold: bool = False,
+    shard_bytes: int = 0,
+) -> Source:  # fmt: skip
     """A model of the same run, purpose and domain as the blend at ``folder``, as one of its sources.
 
     ``with_cold``: it can also look at candidates as if they were cold, which only fitting needs.
@@ -130,7 +147,7 @@ def load_source(
     with open_folder(sibling(folder, name)) as local:
         about = _read_about(local, sibling(folder, name), id_fingerprint)
         kind = about["kind"]
-        score = _load_score(local, sibling(folder, name), about, candidates, **AS_SOURCE)
+        score = _load_score(local, sibling(folder, name), about, candidates, **AS_SOURCE, shard_bytes=shard_bytes)
         as_cold = AS_COLD[kind](local, about["settings"], candidates) if with_cold and kind in AS_COLD else None
     return Source(name, score, is_logit=kind in NEURAL_KINDS, counts_mass=kind == "transitions", score_cold=as_cold)
 
@@ -141,17 +158,23 @@ def sibling(folder: str, name: str, domain: str = "") -> str:
     return f"{purpose}/{name}/{domain or own_domain}"
 
 
-def _load_model(model: ModelFolder, candidates: Candidates, by_domain: dict[int, DomainCandidates]) -> LoadedModel:
+def _load_model(
+    model: ModelFolder, candidates: Candidates, by_domain: dict[int, DomainCandidates], shard_bytes: int
+) -> LoadedModel:
     with open_folder(model.folder) as folder:
         about = _read_about(folder, model.folder, candidates.id_fingerprint)
         domain = by_domain[about["domain_num"]]
         if about["kind"] == BLEND:
             names = about["settings"]["sources"]
-            sources = [load_source(model.folder, name, domain, candidates.id_fingerprint) for name in names]
+            sources = [
+                load_source(model.folder, name, domain, candidates.id_fingerprint, shard_bytes=shard_bytes)
+                for name in names
+            ]
             score = blend_scorer(sources, load_blend(folder), load_ranker(folder), domain, load_cold(folder))
         else:
-            score = _load_score(folder, model.folder, about, domain)
-    return LoadedModel(model.model_index, domain, score, model.segments)
+            score = _load_score(folder, model.folder, about, domain, shard_bytes=shard_bytes)
+    holds_rows = about["kind"] not in OF_VECTORS
+    return LoadedModel(model.model_index, domain, score, model.segments, holds_rows)
 
 
 def _load_score(

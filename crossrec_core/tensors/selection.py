@@ -1,9 +1,11 @@
 """Blocks of scores in, the best of each row so far kept up to date: a compiled loop over scores that lie in the cache.
 
 Every row has a heap of its N best; its root, the worst of them, is what a score must beat. Nearly none does, and one
-comparison per score, sixteen at a time, says so. B rows, V candidates of a block, N list length.
+comparison per score, sixteen at a time, says so. Whole numbers become scores row by row, in the fastest cache.
+B rows, V candidates of a block, N list length.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy.typing as npt
 CHUNK = 64  # scores that are compared at once; a chunk with one that is worth a look is walked through
 SMALLEST = np.finfo(np.float32).tiny  # of the numbers with full precision
 NOBODY = np.iinfo(np.int64).max  # the position of a place of a heap that is still free
+NO_SUM = np.iinfo(np.int32).min  # of what is never taken; sums of products of int8 do not come near
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -46,6 +49,16 @@ def offer(best: Best, scores_BV: Floats, first: int) -> bool:
     return bool(_offer(best.scores_BN, best.positions_BN, scores_BV, first))
 
 
+def offer_sums(best: Best, sums_BV: npt.NDArray[np.int32], scales_V: Floats, first: int) -> bool:
+    """As ``offer``, of the scores sums * scales. What has the sum NO_SUM or the scale 0 is never taken."""
+    return bool(_offer_sums(best.scores_BN, best.positions_BN, sums_BV, scales_V, first))
+
+
+def unranked(best: Best) -> Ints:
+    """Positions, ascending after -1 for free places."""
+    return np.sort(np.where(best.positions_BN == NOBODY, -1, best.positions_BN), axis=1)
+
+
 def ranked(best: Best) -> tuple[Ints, Floats]:
     """Positions and scores by descending score, then ascending position; -1 and -inf for free places."""
     scores_BN, positions_BN = best.scores_BN.copy(), best.positions_BN.copy()
@@ -53,41 +66,65 @@ def ranked(best: Best) -> tuple[Ints, Floats]:
     return positions_BN, scores_BN
 
 
-def _compiled(function: Any) -> Any:
+def compiled(**options: Any) -> Callable[[Any], Any]:
     """Compiled at the first call, which takes a second, and kept on disk where there is a place to keep it."""
-    try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # neither this folder nor the user's cache can be written
-        return numba.njit(nogil=True, error_model="numpy")(function)
+
+    def decorate(function: Any) -> Any:
+        try:
+            return numba.njit(nogil=True, cache=True, error_model="numpy", **options)(function)
+        except RuntimeError:  # neither this folder nor the user's cache can be written
+            return numba.njit(nogil=True, error_model="numpy", **options)(function)
+
+    return decorate
 
 
-@_compiled
+@compiled()
 def _offer(scores_BN: Floats, positions_BN: Ints, scores_BV: Floats, first: int) -> bool:
     is_sound = True
-    num_rows, width = scores_BV.shape
-    num_chunks = width // CHUNK
-    rest = num_chunks * CHUNK
-    counts_C = np.empty(num_chunks, dtype=np.int32)
-    for row in range(num_rows):
-        scores_V, heap, places = scores_BV[row], scores_BN[row], positions_BN[row]
-        bar = _bar(scores_V, len(heap)) if places[0] == NOBODY else heap[0]
-        for index in range(num_chunks):
-            # A slice, a constant length and 32 bits: what makes the compiler compare sixteen scores at once
-            chunk, num_above = scores_V[index * CHUNK : (index + 1) * CHUNK], np.int32(0)
-            for column in range(CHUNK):
-                num_above += np.int32(not (chunk[column] <= bar))  # what is no number counts, too
-            counts_C[index] = num_above
-        for index in range(num_chunks):
-            if counts_C[index] > 0:
-                is_sound &= _take(heap, places, scores_V, index * CHUNK, counts_C[index], first, bar)
-        num_above = np.int32(0)
-        for column in range(rest, width):
-            num_above += np.int32(not (scores_V[column] <= bar))
-        is_sound &= _take(heap, places, scores_V, rest, num_above, first, bar)
+    counts_C = np.empty(scores_BV.shape[1] // CHUNK, dtype=np.int32)
+    for row in range(len(scores_BV)):
+        is_sound &= _offer_row(scores_BN[row], positions_BN[row], scores_BV[row], first, counts_C)
     return is_sound
 
 
-@_compiled
+@compiled()
+def _offer_sums(
+    scores_BN: Floats, positions_BN: Ints, sums_BV: npt.NDArray[np.int32], scales_V: Floats, first: int
+) -> bool:  # fmt: skip
+    is_sound = True
+    width = sums_BV.shape[1]
+    scores_V, counts_C = np.empty(width, dtype=np.float32), np.empty(width // CHUNK, dtype=np.int32)
+    for row in range(len(sums_BV)):
+        sums_V = sums_BV[row]
+        for column in range(width):
+            is_nothing = sums_V[column] == NO_SUM or scales_V[column] == 0
+            score = np.float32(sums_V[column]) * scales_V[column]
+            scores_V[column] = np.float32(-np.inf) if is_nothing else score
+        is_sound &= _offer_row(scores_BN[row], positions_BN[row], scores_V, first, counts_C)
+    return is_sound
+
+
+@compiled()
+def _offer_row(heap: Floats, places: Ints, scores_V: Floats, first: int, counts_C: npt.NDArray[np.int32]) -> bool:
+    """One row's part; ``counts_C`` is memory to write into, a number per chunk."""
+    is_sound = True
+    bar = _bar(scores_V, len(heap)) if places[0] == NOBODY else heap[0]
+    for index in range(len(counts_C)):
+        # A slice, a constant length and 32 bits: what makes the compiler compare sixteen scores at once
+        chunk, num_above = scores_V[index * CHUNK : (index + 1) * CHUNK], np.int32(0)
+        for column in range(CHUNK):
+            num_above += np.int32(not (chunk[column] <= bar))  # what is no number counts, too
+        counts_C[index] = num_above
+    for index in range(len(counts_C)):
+        if counts_C[index] > 0:
+            is_sound &= _take(heap, places, scores_V, index * CHUNK, counts_C[index], first, bar)
+    rest, num_above = len(counts_C) * CHUNK, np.int32(0)
+    for column in range(rest, len(scores_V)):
+        num_above += np.int32(not (scores_V[column] <= bar))
+    return is_sound & _take(heap, places, scores_V, rest, num_above, first, bar)
+
+
+@compiled()
 def _bar(scores_V: Floats, n: int) -> np.float32:
     """What at least n scores of a row are above: as many groups have a larger maximum. -inf where there are too few.
 
@@ -107,7 +144,7 @@ def _bar(scores_V: Floats, n: int) -> np.float32:
     return np.float32(-SMALLEST if abs(bar) < SMALLEST else bar)
 
 
-@_compiled
+@compiled()
 def _take(
     heap: Floats, places: Ints, scores_V: Floats, column: int, num_above: int, first: int, bar: np.float32
 ) -> bool:  # fmt: skip
@@ -125,7 +162,7 @@ def _take(
     return is_sound
 
 
-@_compiled
+@compiled()
 def _replace_worst(heap: Floats, places: Ints, score: float, position: int) -> None:
     """Put a score into the root's place and let it sink; among equal scores the highest position is the worst."""
     num, place = len(heap), 0
@@ -143,7 +180,7 @@ def _replace_worst(heap: Floats, places: Ints, score: float, position: int) -> N
     heap[place], places[place] = score, position
 
 
-@_compiled
+@compiled()
 def _sort(scores_BN: Floats, positions_BN: Ints) -> None:
     """Heapsort: the worst goes to the end, what is left is a heap again."""
     num_rows, n = scores_BN.shape

@@ -21,6 +21,13 @@ def test_all_contenders_in_this_process_agree_where_no_scores_are_equal():
     assert bool(scores_BN.isfinite().all())
 
 
+def test_the_recall_is_the_share_of_the_exact_lists_that_is_found(monkeypatch):
+    problem = kernel.make_problem(**SIZES)
+    assert kernel.measure_recall(problem) == 1.0
+    monkeypatch.setattr(kernel, "select_compressed", lambda batch, small: kernel.select(batch)[0][:, :5])
+    assert kernel.measure_recall(problem) == pytest.approx(5 / 7)
+
+
 def test_a_list_that_is_not_brute_forces_is_refused(monkeypatch):
     problem = kernel.make_problem(**SIZES, whole_numbers=True)
     kernel.check_against_brute_force(problem)
@@ -53,6 +60,7 @@ def test_workers_solve_when_asked_and_the_end_of_one_is_one_line(tmp_path):
 def test_this_project_solves_its_shares_in_processes(tmp_path):
     problem = kernel.make_problem(**SIZES)
     kernel.save_problem(problem, tmp_path)
-    commands = [kernel.Command(Path(sys.executable), kernel.OWN_WORKER, (part, 2)) for part in range(2)]
+    kinds = ((0, 0), (1, 1))  # one part exactly, the other compressed
+    commands = [kernel.Command(Path(sys.executable), kernel.OWN_WORKER, (part, 2, kind)) for part, kind in kinds]
     with kernel.workers(commands, tmp_path, 7) as solve:
         solve()

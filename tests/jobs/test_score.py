@@ -81,3 +81,29 @@ def test_labelled_pairs_get_a_probability_from_models_with_a_ranker(
     without = {(row[c.MODEL], row[c.DOMAIN]) for row in listed if row[c.PROBABILITY] is None}
     assert with_probability == {("markov", "books")}
     assert without == {("markov", "films"), ("popularity", "films"), ("popularity", "books")}
+
+
+def test_what_a_compressed_search_loses_is_written_and_printed(
+    spark: SparkSession, night: Night, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_neural(Path(night.lake.at(f"checkpoints/{RUN}/{c.BACKTEST}/markov/2")), "transferred", 2)
+    order = [c.MODEL, c.DOMAIN, c.USER_ID, c.RANK]
+
+    def lists(search: str) -> list[tuple[Any, ...]]:
+        score.run(world.read_world_settings(tmp_path, score={"n": 5, "search": search}), night, spark)
+        return sorted(
+            tuple(row[name] for name in (*order, c.ITEM_ID)) for row in read_rows(night.lake, t.RECOMMENDATIONS)
+        )
+
+    exact = lists("exact")
+    assert read_rows(night.lake, t.SEARCH_REPORT) == []
+    assert lists("compressed") == exact
+    (row,) = read_rows(night.lake, t.SEARCH_REPORT)
+    assert row == {
+        c.RUN_ID: RUN, c.PURPOSE: c.BACKTEST, c.MODEL: "markov", c.DOMAIN: "books", "search": "compressed", c.N: 5,
+        "recall": 1.0, "worst_recall": 1.0, c.NUM_USERS: 2,
+    }  # fmt: skip
+    line = "compressed search, markov on books: recall@5 of the exact lists 1.00000, lowest 1.000 (2 users)\n"
+    assert line in capsys.readouterr().out
+    lists("exact")
+    assert read_rows(night.lake, t.SEARCH_REPORT) == []

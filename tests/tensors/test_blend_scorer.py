@@ -15,6 +15,7 @@ from crossrec_core.tensors.block_scores import candidates_of
 from crossrec_core.tensors.candidates import load_candidates
 from crossrec_core.tensors.ranker import Ranker, save_ranker
 from crossrec_core.tensors.scorer import LoadModels, LoadPairScorer, LoadScorer, ModelFolder, load_models, load_source
+from crossrec_core.tensors.search import Search
 from crossrec_core.tensors.sources import gather_evidence, trend_phi
 from tests.scoring_world import FINGERPRINT, ITEMS, write_world
 from tests.tensors.test_scorer import user_rows
@@ -113,7 +114,7 @@ def test_a_pair_has_the_probability_of_its_place_in_a_list(tmp_path):
     zeros_F = torch.zeros(num_features, dtype=torch.float64)
     ranker = Ranker(torch.linspace(-1, 1, num_features).double(), zeros_F, zeros_F + 1, 1.0, 0.0, 100)
     load, _ = stored(tmp_path, blend_of([1.0, 0.5, 0.2]), ranker)
-    listed = LoadScorer(load, n=5, block_items=5)()(user_rows())
+    listed = LoadScorer(load, Search(n=5, block_items=5))()(user_rows())
     assert listed[c.PROBABILITY].notna().all()
     items = {user: rows[c.ITEM_NUM].tolist() for user, rows in listed.groupby(c.USER_ID)}
     asked = [items.get(user, []) for user in user_rows()[c.USER_ID]]

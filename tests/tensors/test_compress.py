@@ -11,6 +11,7 @@ from crossrec_core.tensors.checkpoint import About, save_checkpoint
 from crossrec_core.tensors.compress import Int8Linear, compress, folder_bytes, from_int8, load_int8, save_int8, to_int8
 from crossrec_core.tensors.finetune import build_model
 from crossrec_core.tensors.scorer import LoadModels, LoadScorer, ModelFolder
+from crossrec_core.tensors.search import COMPRESSED, Search
 from tests import scoring_world as world
 from tests.tensors.test_neural_scorer import CONFIG
 from tests.tensors.test_scorer import user_rows
@@ -135,7 +136,7 @@ def write_small(root: Path, model: str, **settings) -> LoadModels:
 
 
 def test_the_scorer_ranks_by_the_compressed_model(tmp_path):
-    scored = LoadScorer(write_small(tmp_path, "transferred_int8"), n=4, block_items=5)()(user_rows())
+    scored = LoadScorer(write_small(tmp_path, "transferred_int8"), Search(n=4, block_items=5))()(user_rows())
     small = compress(build_model(CONFIG, seed=5, text_vectors_IK=None))
     events = [torch.tensor([world.padded(values)]) for values in ([2, 1], [1, 1], [1, 1], [1, 1], [1, 2])]
     logits_V = (small.last_query(*events, target_domain=1) @ small.item_vectors(torch.tensor(world.ITEMS[1])).T)[0]
@@ -146,9 +147,19 @@ def test_the_scorer_ranks_by_the_compressed_model(tmp_path):
     assert rows[c.SCORE].tolist() == pytest.approx([logits[item] for item in expected], rel=1e-5)
 
 
+def test_the_compressed_model_can_be_searched_in_eight_bits_too(tmp_path):
+    load = write_small(tmp_path, "transferred_int8")
+    exact = LoadScorer(load, Search(n=4, block_items=5))()(user_rows())
+    found = LoadScorer(load, Search(4, 5, COMPRESSED, 2.0))()(user_rows())
+    order = [c.USER_ID, c.RANK]
+    pd.testing.assert_frame_equal(
+        found.sort_values(order, ignore_index=True), exact.sort_values(order, ignore_index=True), rtol=1e-5
+    )  # fmt: skip
+
+
 def test_a_compressed_control_still_sees_its_own_domain_only(tmp_path):
     users = user_rows().iloc[[2]]  # "both": film 7, book 9, film 1, book 13
     only_films = users.assign(item_nums=[world.padded([7, 1])], domain_nums=[world.padded([1, 1])])
     load = write_small(tmp_path, "target_only_int8", compressed_from="target_only")
-    score = LoadScorer(load, n=4, block_items=5)()
+    score = LoadScorer(load, Search(n=4, block_items=5))()
     pd.testing.assert_frame_equal(score(users), score(only_films))

@@ -21,6 +21,7 @@ from crossrec_core.tensors.learning_curves import Asking
 from crossrec_core.tensors.meta_artifacts import AboutHead, load_head, save_head
 from crossrec_core.tensors.meta_heads import HeadConfig, build_head
 from crossrec_core.tensors.scorer import LoadModels, LoadScorer, ModelFolder, load_source
+from crossrec_core.tensors.search import Search
 from crossrec_core.tensors.task_features import count_features, to_tasks
 from crossrec_core.tensors.tasks import Pairs, cut_at_end, draw_task_negatives, support_pairs
 from crossrec_core.tensors.user_batch import to_user_batch
@@ -56,7 +57,7 @@ def load_adapted_model(root: Path, **changes: str) -> LoadModels:
 
 
 def score(load: LoadModels, users: pd.DataFrame) -> pd.DataFrame:
-    return LoadScorer(load, n=EVERYTHING, block_items=5)()(users)
+    return LoadScorer(load, Search(n=EVERYTHING, block_items=5))()(users)
 
 
 def expected_scores(root: Path, user: str) -> tuple[dict[int, float], dict[int, float]]:
@@ -139,11 +140,11 @@ def test_as_a_source_it_says_the_same_of_pairs_as_of_blocks(tmp_path: Path) -> N
 def test_a_head_of_other_ids_is_refused_in_one_line(tmp_path: Path) -> None:
     load = load_adapted_model(tmp_path, fingerprint="ffff0000-20")
     with pytest.raises(CheckpointError, match=r"^[^\n]*meta/all: trained on item table ffff0000, [^\n]*meta_train.py"):
-        LoadScorer(load, n=2, block_items=5)()
+        LoadScorer(load, Search(n=2, block_items=5))()
 
 
 def test_a_missing_pretrained_model_is_one_line(tmp_path: Path) -> None:
     load = load_adapted_model(tmp_path)
     (tmp_path / c.PRETRAINED / c.ALL_DOMAINS / "weights.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"^[^\n]*weights.safetensors: cannot be read"):
-        LoadScorer(load, n=2, block_items=5)()
+        LoadScorer(load, Search(n=2, block_items=5))()

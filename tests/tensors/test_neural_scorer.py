@@ -16,6 +16,7 @@ from crossrec_core.tensors.finetune import build_model
 from crossrec_core.tensors.neural_scorer import encode, load_neural
 from crossrec_core.tensors.ranker import NUM_FEATURES, Ranker, pair_features, probability
 from crossrec_core.tensors.scorer import LoadModels, LoadPairScorer, LoadScorer, ModelFolder
+from crossrec_core.tensors.search import COMPRESSED, Search
 from crossrec_core.tensors.user_batch import to_user_batch
 from tests import scoring_world as world
 from tests.tensors.test_scorer import user_rows
@@ -46,7 +47,7 @@ def load_one(root: Path, model: str, *, with_ranker: bool = True) -> LoadModels:
 
 
 def test_the_lists_are_those_of_the_model_and_users_without_events_get_popularity(tmp_path: Path) -> None:
-    scored = LoadScorer(load_one(tmp_path, c.TRANSFERRED), n=N, block_items=5)()(user_rows())
+    scored = LoadScorer(load_one(tmp_path, c.TRANSFERRED), Search(n=N, block_items=5))()(user_rows())
     model = build_model(CONFIG, seed=5, text_vectors_IK=None).eval()
     with torch.no_grad():
         events = [torch.tensor([world.padded(values)]) for values in ([2, 1], [1, 1], [1, 1], [1, 1], [1, 1])]
@@ -63,7 +64,7 @@ def test_the_lists_are_those_of_the_model_and_users_without_events_get_popularit
 
 
 def test_scores_are_the_same_bits_whoever_shares_the_batch(tmp_path: Path) -> None:
-    score = LoadScorer(load_one(tmp_path, c.TRANSFERRED), n=N, block_items=5)()
+    score = LoadScorer(load_one(tmp_path, c.TRANSFERRED), Search(n=N, block_items=5))()
     users = pd.concat([user_rows()] * 30, ignore_index=True).assign(user_id=lambda frame: frame.index.astype(str))
     together = score(users)
     alone = pd.concat([score(users.iloc[[row]]) for row in (0, 1, 2, 5, 31, 178)])
@@ -86,7 +87,7 @@ def test_padding_and_buckets_change_no_query() -> None:
 def test_the_control_without_transfer_sees_the_events_of_its_own_domain_only(tmp_path: Path) -> None:
     users = user_rows().iloc[[2]]  # "both": film 7, book 9, film 1, book 13
     only_films = users.assign(item_nums=[world.padded([7, 1])], domain_nums=[world.padded([1, 1])])
-    score = LoadScorer(load_one(tmp_path, c.TARGET_ONLY), n=N, block_items=5)()
+    score = LoadScorer(load_one(tmp_path, c.TARGET_ONLY), Search(n=N, block_items=5))()
     pd.testing.assert_frame_equal(score(users), score(only_films))
     books_only = score(user_rows().iloc[[1]])
     assert set(books_only[c.PATH_CODE]) == {2}
@@ -94,7 +95,7 @@ def test_the_control_without_transfer_sees_the_events_of_its_own_domain_only(tmp
 
 def test_probabilities_of_lists_and_pairs_are_the_rankers(tmp_path: Path) -> None:
     load = load_one(tmp_path, c.TRANSFERRED)
-    scored = LoadScorer(load, n=N, block_items=5)()(user_rows())
+    scored = LoadScorer(load, Search(n=N, block_items=5))()(user_rows())
     pairs = user_rows().assign(pair_item_nums_1=None, pair_labels_1=None)
     pairs.at[0, "pair_item_nums_1"], pairs.at[0, "pair_labels_1"] = [12, 3, 999], [1, 0, 1]
     pairs.at[2, "pair_item_nums_1"], pairs.at[2, "pair_labels_1"] = [4], [0]
@@ -125,7 +126,7 @@ def by_hand(folder: Path, candidates_folder: str) -> float:
 
 def test_without_a_ranker_there_is_no_probability(tmp_path: Path) -> None:
     load = load_one(tmp_path, c.TRANSFERRED, with_ranker=False)
-    assert LoadScorer(load, n=N, block_items=5)()(user_rows())[c.PROBABILITY].isna().all()
+    assert LoadScorer(load, Search(n=N, block_items=5))()(user_rows())[c.PROBABILITY].isna().all()
     pairs = user_rows().assign(pair_item_nums_1=[[3]] * 6, pair_labels_1=[[1]] * 6)
     assert LoadPairScorer(load)()(pairs).empty
 
@@ -161,3 +162,13 @@ def test_the_times_of_a_users_events_reach_a_model_that_reads_times(tmp_path: Pa
         timeless = model.last_query(*events[:4], torch.zeros_like(events[4]), target_domain=1) @ vectors_VD.T
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(found, timeless, atol=1e-3)
+
+
+def test_a_compressed_search_gives_the_exact_lists_probabilities_and_paths(tmp_path: Path) -> None:
+    load = load_one(tmp_path, c.TRANSFERRED)
+    exact = LoadScorer(load, Search(n=N, block_items=5))()(user_rows())
+    found = LoadScorer(load, Search(N, 5, COMPRESSED, 2.0))()(user_rows())
+    order = [c.DOMAIN_NUM, c.USER_ID, c.RANK]
+    pd.testing.assert_frame_equal(
+        found.sort_values(order, ignore_index=True), exact.sort_values(order, ignore_index=True), rtol=1e-5
+    )  # fmt: skip

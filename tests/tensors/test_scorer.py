@@ -1,6 +1,7 @@
 """Scoring batches of users with stored models, against brute force."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,9 @@ import torch
 
 from crossrec_core import columns as c
 from crossrec_core.errors import CheckpointError
-from crossrec_core.tensors.scorer import LoadModels, LoadScorer, ModelFolder, load_models
+from crossrec_core.tensors import item_vectors
+from crossrec_core.tensors.scorer import LoadModels, LoadRecall, LoadScorer, ModelFolder, load_models
+from crossrec_core.tensors.search import COMPRESSED, Search, find_in_int8
 from tests import scoring_world as world
 from tests.oracles import best_items, filled_list, transition_scores
 
@@ -80,8 +83,8 @@ def test_a_model_makes_lists_for_users_of_its_own_segments_alone(tmp_path: Path)
     models = tuple(ModelFolder(m.model_index, m.folder, served[m.model_index]) for m in load.models)
     codes = [0, 1, 0, 0, 2, 0]  # in films; "nothing" is new
     users = user_rows().assign(segment_code_1=codes, segment_code_2=[1, 0, 0, 1, 2, 1])
-    split = LoadScorer(LoadModels(load.candidates_folder, models, 1, 1), N, 5)()(users)
-    whole = LoadScorer(load, N, 5)()(users)
+    split = LoadScorer(LoadModels(load.candidates_folder, models, 1, 1), Search(N, 5))()(users)
+    whole = LoadScorer(load, Search(N, 5))()(users)
     is_new = whole[c.USER_ID] == "nothing"
     expected = whole[(whole[c.MODEL_INDEX] == 0) == is_new]
     keys = [c.MODEL_INDEX, c.DOMAIN_NUM, c.USER_ID, c.RANK]
@@ -142,7 +145,7 @@ def test_a_popularity_share_speaks_where_there_is_no_evidence(tmp_path: Path) ->
     weights = {**world.to_csr(world.TRANSITIONS[1], world.ITEMS[1]), "scores_V": recent_V}
     world.write_model(tmp_path / "mixed", "transitions", "mixed", 1, weights, settings)
     load = LoadModels(load.candidates_folder, (ModelFolder(0, str(tmp_path / "mixed")),), 1, 1)
-    scored = LoadScorer(load, n=2, block_items=5)()(user_rows())
+    scored = LoadScorer(load, Search(n=2, block_items=5))()(user_rows())
     lists = lists_of(scored, 0)
     assert lists["nothing", 1] == [(12, 0.5), (1, 8 / 32 - 1)]
     assert lists["films only", 1][0] == (12, 0.5)
@@ -158,14 +161,14 @@ def test_factors_fold_in_the_events_and_fill_users_without_any_known_item(tmp_pa
     tensors = {"vectors_VK": vectors_VK, "all_vectors_IK": all_vectors_IK, "gram_KK": all_vectors_IK.T @ all_vectors_IK}
     world.write_model(tmp_path / "als", "factors", "als", 1, tensors, {"regularisation": 0.5, "alpha": 2.0})
     load = LoadModels(load.candidates_folder, (ModelFolder(0, str(tmp_path / "als")),), 1, 1)
-    scored = LoadScorer(load, n=2, block_items=5)()(user_rows())
+    scored = LoadScorer(load, Search(n=2, block_items=5))()(user_rows())
     # One event of item 1 = (2, 0): (YtY + alpha yyt + reg I) x = (1 + alpha) y, YtY = [[5, 1], [1, 2]]
     x = torch.linalg.solve(torch.tensor([[5 + 8 + 0.5, 1], [1, 2 + 0.5]]), 3 * torch.tensor([2.0, 0]))
     best = lists_of(scored, 0)
     assert best["has nearly all", 1][0] == (11, 0.0)
     assert best["nothing", 1] == [(1, 8 / 32 - 1), (11, 8 / 32 - 1)]
     user = pd.DataFrame(user_rows().iloc[[5]]).assign(seen_1=None)
-    again = lists_of(LoadScorer(load, n=1, block_items=5)()(user), 0)
+    again = lists_of(LoadScorer(load, Search(n=1, block_items=5))()(user), 0)
     assert again["has nearly all", 1][0] == (1, pytest.approx(float(2 * x[0]), rel=1e-6))
 
 
@@ -176,7 +179,7 @@ def score_one(
     load = world.write_world(tmp_path)
     world.write_model(tmp_path / kind, kind, kind, 1, tensors, settings)
     load = LoadModels(load.candidates_folder, (ModelFolder(0, str(tmp_path / kind)),), 1, 1)
-    return LoadScorer(load, n=n, block_items=5)()(user_rows())
+    return LoadScorer(load, Search(n=n, block_items=5))()(user_rows())
 
 
 def test_what_events_speak_against_is_left_to_popularity(tmp_path: Path) -> None:
@@ -236,14 +239,14 @@ def test_a_model_made_for_other_ids_is_refused_in_one_line(tmp_path: Path) -> No
         tmp_path / "old", "item_scores", "old", 1, {"scores_V": torch.zeros(12)}, fingerprint="ffff0000-20"
     )
     with pytest.raises(CheckpointError, match=r"^[^\n]*old: made for item table ffff0000, .* 0123abcd; fit"):
-        LoadScorer(LoadModels(load.candidates_folder, (ModelFolder(0, str(tmp_path / "old")),), 1, 1), 2, 5)()
+        LoadScorer(LoadModels(load.candidates_folder, (ModelFolder(0, str(tmp_path / "old")),), 1, 1), Search(2, 5))()
 
 
 def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     load = world.write_world(tmp_path)
     world.write_model(tmp_path / "odd", "magic", "odd", 1, {"scores_V": torch.zeros(12)})
     with pytest.raises(CheckpointError, match="kind 'magic'; expected one of item_scores"):
-        LoadScorer(LoadModels(load.candidates_folder, (ModelFolder(0, str(tmp_path / "odd")),), 1, 1), 2, 5)()
+        LoadScorer(LoadModels(load.candidates_folder, (ModelFolder(0, str(tmp_path / "odd")),), 1, 1), Search(2, 5))()
 
 
 def test_a_worker_that_is_used_again_loads_once_even_after_pickling(tmp_path: Path) -> None:
@@ -253,3 +256,66 @@ def test_a_worker_that_is_used_again_loads_once_even_after_pickling(tmp_path: Pa
     pickle.loads(pickle.dumps(factory))()
     assert load_models.cache_info().misses == 1
     assert load_models.cache_info().hits == 1
+
+
+def write_factors(root: Path) -> LoadModels:
+    """Factors of films that differ from item to item; item 12 has none."""
+    load = world.write_world(root)
+    all_vectors_IK = torch.randn(21, 6, generator=torch.Generator().manual_seed(3))
+    all_vectors_IK[12] = 0
+    vectors_VK = all_vectors_IK[torch.tensor(world.ITEMS[1])]
+    tensors = {"vectors_VK": vectors_VK, "all_vectors_IK": all_vectors_IK, "gram_KK": all_vectors_IK.T @ all_vectors_IK}
+    world.write_model(root / "als", "factors", "als", 1, tensors, {"regularisation": 0.5, "alpha": 2.0})
+    return replace(load, models=(*load.models, ModelFolder(2, str(root / "als"))))
+
+
+def in_order(scored: pd.DataFrame) -> pd.DataFrame:
+    return scored.sort_values([c.MODEL_INDEX, c.DOMAIN_NUM, c.USER_ID, c.RANK], ignore_index=True)
+
+
+def test_a_compressed_search_gives_everyone_the_exact_lists_those_that_it_cannot_answer_too(tmp_path: Path) -> None:
+    load = write_factors(tmp_path)
+    exact = in_order(LoadScorer(load, Search(2, 5))()(user_rows()))
+    found = in_order(LoadScorer(load, Search(2, 5, COMPRESSED, 3.0))()(user_rows()))
+    pd.testing.assert_frame_equal(found, exact, rtol=1e-6)
+    assert {"nothing", "has nearly all", "both"} <= set(found[found[c.MODEL_INDEX] == 2][c.USER_ID])
+
+
+@pytest.mark.parametrize("shard_items", [1, 5, 7, 100])
+@pytest.mark.parametrize("kind", ["exact", COMPRESSED])
+def test_shards_of_any_size_change_no_bit_of_a_list(
+    tmp_path: Path, shard_items: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item_vectors, "BLOCK_ITEMS", 1)
+    load, search = write_factors(tmp_path), Search(3, 5, kind, 2.0)
+    whole = LoadScorer(load, search)()(user_rows())
+    sharded = LoadScorer(replace(load, shard_bytes=shard_items * 6 * 4), search)()(user_rows())
+    pd.testing.assert_frame_equal(sharded, whole, check_exact=True)
+
+
+def test_recall_is_counted_for_models_that_multiply_vectors_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    load = write_factors(tmp_path)
+    compared = LoadRecall(load, Search(4, 5, COMPRESSED, 3.0))()(user_rows())
+    assert set(compared[c.MODEL_INDEX]) == {2}
+    listed = dict(zip(compared[c.USER_ID], compared[c.NUM_LISTED], strict=True))
+    assert listed == {user: 2 if user == "has nearly all" else 4 for user in world.USERS}
+    assert compared[c.NUM_FOUND].tolist() == compared[c.NUM_LISTED].tolist()
+
+    def lose_the_last(search: Search, scores: object, seen: object) -> tuple[torch.Tensor, ...]:
+        positions_BN, scores_BN, holds_B = find_in_int8(search, scores, seen)  # type: ignore[arg-type]
+        positions_BN[:, -1] = -1
+        return positions_BN, scores_BN, holds_B
+
+    monkeypatch.setattr("crossrec_core.tensors.ranked_lists.find_in_int8", lose_the_last)
+    poorer = LoadRecall(load, Search(4, 5, COMPRESSED, 3.0))()(user_rows())
+    lost = (poorer[c.NUM_LISTED] - poorer[c.NUM_FOUND]).tolist()
+    assert set(lost) == {0, 1}
+    assert lost[poorer[c.USER_ID].tolist().index("nothing")] == 0
+
+
+def test_without_a_model_that_multiplies_vectors_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    compared = LoadRecall(world.write_world(tmp_path), Search(4, 5, COMPRESSED, 3.0))()(user_rows())
+    assert len(compared) == 0
+    assert list(compared) == [c.USER_ID, c.MODEL_INDEX, c.DOMAIN_NUM, c.NUM_LISTED, c.NUM_FOUND]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from crossrec_core.tensors.selection import CHUNK, nothing_yet, offer, ranked
+from crossrec_core.tensors.selection import CHUNK, NO_SUM, nothing_yet, offer, offer_sums, ranked, unranked
 
 WIDTH = 40 * CHUNK + 7
 
@@ -66,3 +66,27 @@ def test_zeros_are_ranked_where_the_processor_flushes_the_smallest_numbers_to_ze
         torch.set_flush_denormal(False)
     positions_BN, _ = ranked(best)
     assert positions_BN.tolist() == [list(range(0, 100, 2))] * 2
+
+
+@pytest.mark.parametrize("n", [1, 5, 50, 600])
+@pytest.mark.parametrize("levels", [3, 10**6])
+def test_the_best_whole_numbers_times_scales_are_those_of_a_stable_sort(n: int, levels: int) -> None:
+    generator = np.random.default_rng(n + levels)
+    sums_BV = generator.integers(-levels, levels, (6, WIDTH)).astype(np.int32)
+    scales_V = generator.choice([0, 0.5, 1, 2], WIDTH).astype(np.float32)
+    sums_BV[generator.random(sums_BV.shape) < 0.3] = NO_SUM
+    never_BV = (sums_BV == NO_SUM) | (scales_V == 0)
+    expected_BN, best_BN = by_sort(np.where(never_BV, -np.inf, sums_BV.astype(np.float32) * scales_V), n)
+    for block in (WIDTH, 1000, CHUNK - 1):
+        best = nothing_yet(len(sums_BV), n)
+        for lo in range(0, WIDTH, block):
+            assert offer_sums(best, np.ascontiguousarray(sums_BV[:, lo : lo + block]), scales_V[lo : lo + block], lo)
+        assert np.array_equal(unranked(best), np.sort(expected_BN, axis=1))
+        for found, wanted in zip(ranked(best), (expected_BN, best_BN), strict=True):
+            assert np.array_equal(found, wanted)
+
+
+def test_a_scale_that_is_no_number_is_found() -> None:
+    scales_V = np.ones(WIDTH, dtype=np.float32)
+    scales_V[WIDTH - 2] = np.nan
+    assert not offer_sums(nothing_yet(2, 5), np.ones((2, WIDTH), dtype=np.int32), scales_V, 0)

@@ -1,0 +1,183 @@
+"""A made-up catalogue that is larger than what a worker may hold in, seconds and peak memory of its lists out, as JSON.
+
+Every search runs in a process of its own, which maps the items' vectors shard by shard. Lists with shards must be those
+without, bit for bit, and the peak below the limit.
+
+python benchmarks/large_catalogue.py                                    # 10 million items of width 64
+python benchmarks/large_catalogue.py --items 200000 --shard-mib 16      # a minute less
+"""
+
+import json
+import platform
+import resource
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
+
+from benchmarks.feed import describe_machine
+from crossrec_core.errors import CrossRecError
+from crossrec_core.tensors.block_scores import BlockScores, Product
+from crossrec_core.tensors.int8 import compress_table
+from crossrec_core.tensors.item_vectors import FLOAT_BYTES, MappedVectors
+from crossrec_core.tensors.search import COMPRESSED, EXACT, Search, find_exactly, find_in_int8
+from crossrec_core.tensors.user_batch import Ragged
+
+BLOCK_ROWS = 100_000
+NAME = "vectors_VD"
+MIB, GIB = 2**20, 2**30
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Where the vectors lie and what is made of them."""
+
+    file: Path
+    users: int
+    seen: int
+    n: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """Lists, and what they took."""
+
+    positions_BN: Tensor
+    scores_BN: Tensor
+    prepare_s: float
+    seconds: float
+    peak_mib: float
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="where the JSON goes")] = Path("benchmarks/results/large_catalogue.json"),
+    items: Annotated[int, typer.Option(min=1000, help="of the catalogue")] = 10_000_000,
+    width: Annotated[int, typer.Option(min=1, help="of the vectors")] = 64,
+    users: Annotated[int, typer.Option(min=1, help="one batch")] = 512,
+    seen: Annotated[int, typer.Option(min=1, help="items that each user has seen")] = 20,
+    n: Annotated[int, typer.Option(min=1, help="length of the lists")] = 50,
+    shard_mib: Annotated[int, typer.Option(min=1, help="vectors that are mapped at a time")] = 512,
+    limit_gib: Annotated[float, typer.Option(help="what no process may exceed")] = 8.0,
+    threads: Annotated[int, typer.Option(help="0 for one per core")] = 0,
+) -> None:
+    """Make the lists without shards, with them, and with them in eight bits; check and print."""
+    ways = {
+        "whole": (EXACT, 0),
+        "shards": (EXACT, shard_mib * MIB),
+        "shards, compressed": (COMPRESSED, shard_mib * MIB),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        asked = Asked(Path(folder) / "items.safetensors", users, seen, n, threads or torch.get_num_threads())
+        write_vectors(asked.file, items=items, width=width)
+        found = {name: in_own_process(asked, *way) for name, way in ways.items()}
+    check(found, limit_gib=limit_gib)
+    results = {
+        name: {
+            "prepare_s": round(own.prepare_s, 2), "seconds": round(own.seconds, 2), "peak_mib": round(own.peak_mib),
+            "users_per_s": round(users / own.seconds, 1), "recall": recall(found["whole"], own),
+        }
+        for name, own in found.items()
+    }  # fmt: skip
+    report = {
+        "machine": describe_machine(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "numba")}},
+        "settings": {"items": items, "width": width, "users": users, "seen": seen, "n": n, "shard_mib": shard_mib,
+                     "limit_gib": limit_gib, "threads": asked.threads},
+        "results": results,
+    }  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    typer.echo(f"{items:,} items, width {width}: {items * width * FLOAT_BYTES / GIB:.2f} GiB; {users:,} users")
+    for name, row in results.items():
+        typer.echo(f"  {name:<20}{row['seconds']:>9.2f} s{row['peak_mib']:>8,} MiB{row['recall']:>10.5f}")
+    typer.echo(f"written to {out}")
+
+
+def write_vectors(file: Path, *, items: int, width: int) -> None:
+    """Random vectors, a block at a time: the file is never in memory."""
+    generator = np.random.default_rng(0)
+    entry = {"dtype": "F32", "shape": [items, width], "data_offsets": [0, items * width * FLOAT_BYTES]}
+    head = json.dumps({NAME: entry}).encode()
+    head += b" " * (-len(head) % 8)
+    with file.open("wb") as stream:
+        stream.write(len(head).to_bytes(8, "little") + head)
+        for lo in range(0, items, BLOCK_ROWS):
+            rows = min(BLOCK_ROWS, items - lo)
+            stream.write(generator.standard_normal((rows, width), dtype=np.float32).tobytes())
+
+
+def in_own_process(asked: Asked, kind: str, shard_bytes: int) -> Found:
+    """``search_once`` where nothing else has taken memory."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
+        return process.submit(search_once, asked, kind, shard_bytes).result()
+
+
+def search_once(asked: Asked, kind: str, shard_bytes: int) -> Found:
+    """Lists of one batch of users; a small batch before it compiles what is compiled, and is not timed."""
+    torch.set_num_threads(asked.threads)
+    vectors_at = MappedVectors(asked.file, NAME, shard_bytes=shard_bytes)
+    started = time.perf_counter()
+    small = compress_table(vectors_at, vectors_at.num_items) if kind == COMPRESSED else None
+    prepare_s = time.perf_counter() - started
+    generator = torch.Generator().manual_seed(1)
+    queries_BD = torch.randn(asked.users, vectors_at.width, generator=generator)
+    rows_S = torch.arange(asked.users).repeat_interleave(asked.seen)
+    seen = Ragged(rows_S, torch.randint(vectors_at.num_items, (len(rows_S),), generator=generator))
+    scores = BlockScores(
+        block=lambda lo, hi: queries_BD @ vectors_at(slice(lo, hi)).T,
+        at=lambda rows_P, positions_P: (queries_BD[rows_P] * vectors_at(positions_P)).sum(dim=1),
+        is_personal_B=torch.ones(asked.users, dtype=torch.bool),
+        probability=None,
+        product=Product(queries_BD, vectors_at, lambda: small) if small else None,
+    )
+    search = Search(asked.n, kind=kind)
+    find_exactly(search, scores, min(vectors_at.num_items, 4096), Ragged(rows_S[:0], rows_S[:0]))
+    started = time.perf_counter()
+    if kind == COMPRESSED:
+        positions_BN, scores_BN, holds_B = find_in_int8(search, scores, seen)
+        assert bool(holds_B.all()), "someone here has no whole list"
+    else:
+        positions_BN, scores_BN = find_exactly(search, scores, vectors_at.num_items, seen)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Found(positions_BN, scores_BN, prepare_s, seconds, peak / MIB)
+
+
+def recall(exact: Found, found: Found) -> float:
+    """The share of the exact lists that was found."""
+    same = exact.positions_BN.unsqueeze(2) == found.positions_BN.unsqueeze(1)
+    return float(same.any(dim=2).double().mean())
+
+
+def check(found: dict[str, Found], *, limit_gib: float) -> None:
+    """Shards change no bit, and nobody takes more than the limit.
+
+    Raises:
+        CrossRecError: they do.
+    """
+    whole, shards = found["whole"], found["shards"]
+    if not (torch.equal(whole.positions_BN, shards.positions_BN) and torch.equal(whole.scores_BN, shards.scores_BN)):
+        row = int((whole.scores_BN != shards.scores_BN).any(dim=1).nonzero()[0])
+        raise CrossRecError(
+            f"shards: row {row}: {shards.positions_BN[row].tolist()}; without {whole.positions_BN[row].tolist()}"
+        )
+    for name in ("shards", "shards, compressed"):
+        if found[name].peak_mib > limit_gib * 1024:
+            raise CrossRecError(f"{name}: peak of {found[name].peak_mib:,.0f} MiB; expected at most {limit_gib} GiB")
+
+
+if __name__ == "__main__":
+    typer.run(main)
