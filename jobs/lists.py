@@ -1,6 +1,7 @@
 """What score and serve share: a purpose's tables and models in, its users and scorer out."""
 
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +10,18 @@ from pyspark.sql import DataFrame, SparkSession
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.recommend import recommend, to_recommendations
+from crossrec_core.delta import commit, new_file
+from crossrec_core.frames import recommend
 from crossrec_core.frames.sequences import TIME_CLOCK
-from crossrec_core.frames.storage import read_table, write_table
+from crossrec_core.frames.storage import read_table
 from crossrec_core.frames.user_frame import Target, fallback_user, user_frame
-from crossrec_core.lake import candidates_location
+from crossrec_core.lake import candidates_location, item_names_location
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.candidates import read_label_nums
-from crossrec_core.tensors.scorer import LoadModels, LoadScorer, ModelFolder
+from crossrec_core.tensors.item_names import write_item_names
+from crossrec_core.tensors.list_files import ListsWrite, LoadListWriter
+from crossrec_core.tensors.scorer import LoadModels, ModelFolder
 from jobs.steps import Night
 
 
@@ -118,17 +122,23 @@ def write_lists(
     Rows of a file are in the order of users and ranks, so that a reader of one user's list can skip the rest.
     """
     fallback = fallback_user(spark, targets=targets, max_len=settings.sequences.max_len)
-    load = to_load(models, settings, night, spark, purpose=purpose)
-    get_scorer = LoadScorer(load, n=settings.score.n, block_items=settings.score.block_items)
-    scored = recommend(users.unionByName(fallback), get_scorer, batch_users=settings.score.batch_users)
-    lists = to_recommendations(
-        scored,
-        read_table(spark, night.lake, t.ITEM_IDS),
-        models=model_names(models),
-        domains={target.num: target.name for target in targets},
+    names_folder = night.lake.at(item_names_location(night.run_id, purpose))
+    write_item_names(night.lake, names_folder)
+    write = ListsWrite(
+        lake=night.lake,
+        write_id=uuid.uuid4().hex,
         run_id=night.run_id,
         run_date=night.run_date,
         purpose=purpose,
+        models=tuple(model_names(models)),
+        domains={target.num: target.name for target in targets},
+        names_folder=names_folder,
     )
-    ordered = lists.sortWithinPartitions(*t.RECOMMENDATIONS.partition_by, c.USER_ID, c.RANK)
-    return write_table(ordered, night.lake, t.RECOMMENDATIONS, run_id=night.run_id, replace={c.PURPOSE: purpose})
+    load = to_load(models, settings, night, spark, purpose=purpose)
+    get_writer = LoadListWriter(load, write, n=settings.score.n, block_items=settings.score.block_items)
+    written = recommend.write_lists(users.unionByName(fallback), get_writer, batch_users=settings.score.batch_users)
+    spark.sparkContext.setJobDescription(f"write {t.RECOMMENDATIONS.name}")  # what Spark's UI shows
+    files = [new_file(*row) for row in written.collect()]
+    spark.sparkContext.setJobDescription("")
+    commit(night.lake, t.RECOMMENDATIONS, files, replace={c.PURPOSE: purpose, c.RUN_ID: night.run_id})
+    return sum(file.num_rows for file in files)

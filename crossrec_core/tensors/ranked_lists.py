@@ -66,12 +66,17 @@ def rank_batch(batch: UserBatch, models: Sequence[LoadedModel], *, n: int, block
         The columns of ``LIST_KINDS``: rank from 1, probability NaN where the model has no ranker, path_code an index
         into columns.PATHS.
     """
-    parts: list[Columns] = []
+    return _stack([part for _, part in rank_by_model(batch, models, n=n, block_items=block_items)], LIST_KINDS)
+
+
+def rank_by_model(
+    batch: UserBatch, models: Sequence[LoadedModel], *, n: int, block_items: int
+) -> Iterator[tuple[LoadedModel, Columns]]:
+    """The rows of ``rank_batch`` model by model, each with what it comes from; rows in the order of users and ranks."""
     for model in models:
         rows = _wanted_rows(batch, model)
         for part in _split_rows(rows, len(batch.user_ids_B) * block_items, len(model.candidates.items_V)):
-            parts.append(_rank(take_rows(batch, part, model.candidates.domain_num), model, n, block_items))
-    return _stack(parts, LIST_KINDS)
+            yield model, _rank(take_rows(batch, part, model.candidates.domain_num), model, n, block_items)
 
 
 def score_pairs(users: "pd.DataFrame", models: Sequence[LoadedModel]) -> "pd.DataFrame":
