@@ -26,6 +26,14 @@ SURPRISE = Package("surprise", WORKERS / "surprise_models.py", ("scikit-surprise
 
 FAISS = Package("faiss", WORKERS / "faiss_knn.py", ("faiss-cpu==1.15.1", "numpy>=2,<3"))
 
+# Both on the product's own torch, RePlay on its Spark too
+RECTOOLS = Package(
+    "rectools", WORKERS / "rectools_recommend.py", ("rectools[torch]==0.19.0", "torch==2.13.0", "pyarrow>=15,<26")
+)
+REPLAY = Package(
+    "replay", WORKERS / "replay_predict.py", ("replay-rec[spark,torch]==0.22.0", "torch==2.13.0", "pyspark==4.3.0")
+)
+
 # Name in the tables -> package; what follows the first underscore is the worker's name of the model
 PEERS = {
     "implicit_als": IMPLICIT,

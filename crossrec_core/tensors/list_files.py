@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import fsspec
@@ -68,7 +69,7 @@ class LoadListWriter:
             CheckpointError: a folder is missing, broken, of an unknown kind or made for other ids.
         """
         models = load_models(self.load)
-        names = load_item_names(self.write.names_folder)
+        names = _load_names(self.write.names_folder, self.write.write_id)
         domain_nums = sorted({model.candidates.domain_num for model in models})
 
         def rank_all(batches: Iterable["pd.DataFrame"]) -> Iterator[tuple[LoadedModel, Columns]]:
@@ -105,6 +106,12 @@ def write_parts(
         for path, tables in waiting.items():
             writers[path].write_table(pa.concat_tables(tables))
     return [new_file(path, int(filesystem.size(f"{folder}/{path}")), num_rows[path]) for path in writers]
+
+
+@lru_cache(maxsize=1)
+def _load_names(folder: str, write_id: str) -> pa.StringArray:
+    """Once per worker and write: the next write's names may be others."""
+    return load_item_names(folder)
 
 
 def _partition(model: LoadedModel, write: ListsWrite) -> str:

@@ -11,7 +11,7 @@ from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
 folder, n = Path(sys.argv[1]), int(sys.argv[2])
-threads, width, layers, heads, history = (int(argument) for argument in sys.argv[3:8])
+threads, width, layers, heads, history = (int(argument) for argument in sys.argv[3:])
 torch.set_num_threads(threads)
 warnings.filterwarnings("ignore")  # Lightning's, about loaders and loggers
 

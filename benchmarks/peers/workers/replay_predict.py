@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 
 import lightning
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 from replay.data import FeatureHint, FeatureType
 from replay.data.nn import ParquetModule, TensorFeatureInfo, TensorSchema
@@ -19,10 +21,12 @@ from replay.utils.session_handler import get_spark_session
 BATCH_USERS = 512  # its example has 32
 
 folder, n = Path(sys.argv[1]), int(sys.argv[2])
-threads, width, layers, heads, history, items, seen, memory_gib = (int(argument) for argument in sys.argv[3:11])
+threads, width, layers, heads, history, memory_gib = (int(argument) for argument in sys.argv[3:])
 torch.set_num_threads(threads)
 warnings.filterwarnings("ignore")  # Lightning's, about loaders and loggers
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+item_ids = pq.read_table(folder / "interactions.parquet", columns=["item_id"])["item_id"]
+items, seen = 1 + pc.max(item_ids).as_py(), len(pq.read_table(folder / "histories.parquet")["seen_ids"][0])
 spark = get_spark_session(spark_memory=memory_gib, core_count=threads)
 schema = TensorSchema(
     TensorFeatureInfo(
