@@ -52,7 +52,9 @@ def write_lists(users: DataFrame, get_writer: Callable[[], WriteLists], *, batch
     """
 
     def write_all(frames: "Iterator[pd.DataFrame]") -> "Iterator[pd.DataFrame]":
-        yield get_writer()(_batches(frames, batch_users))
+        files = get_writer()(_batches(frames, batch_users))
+        if len(files):  # a task may have no users, and a frame of no files has no types
+            yield files
 
     return users.sortWithinPartitions(c.USER_ID).mapInPandas(write_all, WRITTEN)
 
