@@ -61,7 +61,7 @@ def read_targets(settings: Settings, night: Night) -> list[Target]:
         Target(
             name=name,
             num=nums[name],
-            clock=name if settings.domains[name].time_unit == "order" else TIME_CLOCK,
+            clock=_clock(settings, name),
             user_space=settings.domains[name].user_space,
             exclude_seen=settings.domains[name].exclude_seen,
         )
@@ -83,7 +83,12 @@ def read_users(
         targets=targets,
         max_len=settings.sequences.max_len,
         num_partitions=settings.spark.shuffle_partitions,
+        one_clock=len({_clock(settings, name) for name in settings.domains}) == 1,
     )
+
+
+def _clock(settings: Settings, domain: str) -> str:
+    return domain if settings.domains[domain].time_unit == "order" else TIME_CLOCK
 
 
 def to_load(

@@ -18,7 +18,7 @@ from replay.nn.sequential import SasRec
 from replay.nn.transform.template import make_default_sasrec_transforms
 from replay.utils.session_handler import get_spark_session
 
-BATCH_USERS = 512  # its example has 32
+BATCH_USERS = 256  # the fastest of 32, its example's, to 1,024
 
 folder, n = Path(sys.argv[1]), int(sys.argv[2])
 threads, width, layers, heads, history, memory_gib = (int(argument) for argument in sys.argv[3:])
