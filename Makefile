@@ -58,9 +58,9 @@ bench: setup ## Run the short benchmarks
 	$(RUN)python benchmarks/train_ranks.py
 	$(RUN)python benchmarks/topn_kernel.py
 	$(RUN)python benchmarks/large_catalogue.py --items 1000000 --shard-mib 64
-	$(RUN)python benchmarks/scoring_job.py
 	$(RUN)python benchmarks/metrics.py --users 20000 --skip "RePlay on Spark"
 	$(RUN)python benchmarks/prepare.py --no-peers
+	$(RUN)python benchmarks/scoring_job.py --users 5000 --out .cache/bench/scoring_job.json
 
 clean: ## Remove caches and the demo's lake, not .venv
 	rm -rf .cache/demo/lake .mypy_cache .ruff_cache .import_linter_cache spark-warehouse

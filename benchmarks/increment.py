@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from itertools import count
@@ -29,9 +29,11 @@ from pyspark.sql import SparkSession
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
 from benchmarks.feed import describe_machine
-from benchmarks.scoring_job import (
+from benchmarks.scoring_suite.scene import (
     FIRST_DAY,
     SECONDS_BETWEEN_EVENTS,
+    Scene,
+    Shape,
     job_settings,
     prepare_scene,
     write_events,
@@ -43,26 +45,12 @@ from crossrec_core.delta import write_rows
 from crossrec_core.lake_reader import connect, query, read_rows
 from crossrec_core.settings import Settings
 from jobs import clean, prepare, publish, refresh
-from jobs.lists import FittedModel
 from jobs.serve import make_lists
 from jobs.steps import Night, run_step, spark_session
 
 FEW, WHOLE = "refresh", "whole night, no training"
 BASE = "scoring"  # the run that prepare_scene makes
 LISTS = "SELECT * EXCLUDE (run_id, run_date) FROM recommendations WHERE purpose = 'serve' ORDER BY ALL"
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A published night, and what its lists are made by."""
-
-    settings: Settings
-    night: Night
-    spark: SparkSession
-    models: list[FittedModel]
-
-    def another(self, run_id: str) -> Night:
-        return replace(self.night, run_id=run_id)
 
 
 def main(
@@ -72,7 +60,8 @@ def main(
     seen: Annotated[int, typer.Option(min=1, help="events of each user")] = 20,
     changed: Annotated[float, typer.Option(min=0, max=1, help="share of the users with one event more")] = 0.02,
     n: Annotated[int, typer.Option(min=1, help="length of the lists")] = 50,
-    width: Annotated[int, typer.Option(min=1, help="of the network")] = 64,
+    width: Annotated[int, typer.Option(min=1, help="of the network, of one layer")] = 64,
+    history: Annotated[int, typer.Option(min=1, help="events that the network sees")] = 50,
     repetitions: Annotated[int, typer.Option(min=5, help="timed runs of each")] = 5,
     driver_memory: Annotated[str, typer.Option(help="of Spark")] = "6g",
 ) -> None:
@@ -81,7 +70,9 @@ def main(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         log = folder / "events.parquet"
         write_events(log, users=users, items=items, seen=seen)
-        settings = job_settings(folder, n=n, width=width, driver_memory=driver_memory)
+        settings = job_settings(
+            folder, n=n, shape=Shape(width, layers=1, heads=1, history=history), driver_memory=driver_memory
+        )
         settings = replace(settings, lake=replace(settings.lake, keep_runs=1000))  # no run leaves while it is timed
         spark = stack.enter_context(spark_session(settings))
         scene = publish_night(settings, spark)
@@ -101,7 +92,7 @@ def main(
         "versions": {"python": platform.python_version(),
                      **{name: version(name) for name in ("pyspark", "torch", "deltalake", "duckdb")}},
         "settings": {"users": users, "items": items, "seen": seen, "changed": num_changed, "n": n, "width": width,
-                     "repetitions": repetitions},
+                     "history": history, "repetitions": repetitions},
         "seconds": seconds,
         "results": results,
     }  # fmt: skip
@@ -114,8 +105,7 @@ def main(
 
 def publish_night(settings: Settings, spark: SparkSession) -> Scene:
     """A prepared run with an untrained network, its lists, and their publication."""
-    prepared = prepare_scene(settings, spark)
-    scene = Scene(settings, prepared.night, spark, prepared.models)
+    scene = prepare_scene(settings, spark)
     run_step("serve", partial(serve, scene), settings, scene.night, spark)
     publish.run(settings, scene.night, spark)
     return scene
@@ -140,14 +130,14 @@ def add_events(log: Path, *, num_changed: int, users: int, items: int, seen: int
 
 def refreshed(scene: Scene, run_id: str, *, everyone: bool = False) -> None:
     """From the logs to the publication."""
-    base, night = refresh.find_base(scene.settings, scene.night.lake, BASE), scene.another(run_id)
+    base, night = refresh.find_base(scene.settings, scene.night.lake, BASE), replace(scene.night, run_id=run_id)
     refresh.run(scene.settings, night, scene.spark, base=base, everyone=everyone)
     publish.run(scene.settings, night, scene.spark)
 
 
 def whole_night(scene: Scene, run_id: str) -> None:
     """From the logs to the publication, as a night goes whose models are there already."""
-    night = scene.another(run_id)
+    night = replace(scene.night, run_id=run_id)
     clean.run(scene.settings, night, scene.spark)
     prepare.run(scene.settings, night, scene.spark)
     rows = read_rows(night.lake, t.MODELS, where={c.RUN_ID: BASE})

@@ -41,7 +41,18 @@ def batch_at(start: int) -> UserBatch:
     )  # fmt: skip
 
 
+def check(batch: UserBatch) -> None:
+    """Everyone has ``n`` different items that they do not know."""
+    items_BN = rank_batch(batch, models, search=Search(n, rules.block_items))[c.ITEM_NUM].reshape(-1, n)
+    seen_BS = batch.seen[domain_num].values_S.numpy().reshape(len(items_BN), -1)
+    assert len(items_BN) == len(batch.user_ids_B), "some list is not whole"
+    assert (np.diff(np.sort(items_BN)) > 0).all(), "an item is twice in a list"
+    assert not (items_BN[:, :, None] == seen_BS[:, None, :]).any(), "an item in a list is known"
+
+
 batches = [batch_at(start) for start in range(0, len(lists[c.SEEN]), rules.batch_users)]
+for batch in batches:
+    check(batch)
 for _ in sys.stdin:
     for batch in batches:
         rank_batch(batch, models, search=Search(n, rules.block_items))

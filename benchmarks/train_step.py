@@ -137,11 +137,19 @@ def made_model(*, domains: int, items: int, length: int, width: int, layers: int
     return build_model(config, seed=3, text_vectors_IK=texts_IK, attributes=None)
 
 
-def time_in_turns(steps: Mapping[str, Callable[[], object]], *, repetitions: int) -> dict[str, list[float]]:
-    """Seconds per step by way; two untimed steps of each first, then all ways once per repetition."""
+def time_in_turns(
+    steps: Mapping[str, Callable[[], object]], *, repetitions: int, untimed: int = 2,
+    fewer: Mapping[str, int] | None = None,
+) -> dict[str, list[float]]:  # fmt: skip
+    """Seconds per step by way; ``untimed`` steps of each first, then all ways once per repetition.
+
+    A way that ``fewer`` names takes part in the first repetitions only, as many as it says.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for repetition in range(-2, repetitions):
+    for repetition in range(-untimed, repetitions):
         for name, step in steps.items():
+            if repetition >= (fewer or {}).get(name, repetitions):
+                continue
             started = time.perf_counter()
             step()
             if repetition >= 0:

@@ -150,11 +150,21 @@ def write_rows(
     files = []
     for values, group in groups.items():
         partition = dict(zip(table.partition_by, values, strict=True))
-        folder = "/".join([f"{WRITE_ID}={write_id}", *(f"{name}={value}" for name, value in partition.items())])
+        folder = partition_folder(write_id, partition)
         data = pa.Table.from_pylist([{name: row[name] for name in body.names} for row in group], schema=body)
         files.append(_write_file(lake, table, f"{folder}/part-00000.parquet", data, partition))
     commit(lake, table, files, replace=replace, append=append, since=since)
     return sum(file.num_rows for file in files)
+
+
+def partition_folder(write_id: str, partition: Mapping[str, str]) -> str:
+    """Where the files of one partition of a write lie, relative to the table's folder."""
+    return "/".join([f"{WRITE_ID}={write_id}", *(f"{name}={value}" for name, value in partition.items())])
+
+
+def new_file(path: str, size: int, num_rows: int) -> NewFile:
+    """A file that somebody wrote: its path, relative to the table's folder, says its partition."""
+    return NewFile(path, _partition_values(path), size, num_rows)
 
 
 def found_files(lake: Lake, table: Table, write_id: str) -> list[NewFile]:
@@ -167,7 +177,7 @@ def found_files(lake: Lake, table: Table, write_id: str) -> list[NewFile]:
         relative = path[len(root) :].lstrip("/")
         with filesystem.open(path, "rb") as stream:
             num_rows = pq.read_metadata(stream).num_rows
-        found.append(NewFile(relative, _partition_values(relative), int(info["size"]), num_rows))
+        found.append(new_file(relative, int(info["size"]), num_rows))
     return found
 
 

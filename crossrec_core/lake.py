@@ -30,6 +30,11 @@ def candidates_location(run_id: str, purpose: str) -> str:
     return f"checkpoints/{run_id}/{purpose}/candidates"
 
 
+def item_names_location(run_id: str, purpose: str) -> str:
+    """Folder, relative to the lake, of the item ids that the lists of a purpose were written with."""
+    return f"checkpoints/{run_id}/{purpose}/item_names"
+
+
 def tune_location(run_id: str) -> str:
     """Folder, relative to the lake, of a run's folds and studies; it goes when the run's checkpoints go."""
     return f"checkpoints/{run_id}/tune"

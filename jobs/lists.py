@@ -1,6 +1,7 @@
 """What score and serve share: a purpose's tables and models in, its users and scorer out."""
 
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +11,18 @@ from pyspark.sql import DataFrame, SparkSession
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.recommend import recommend, to_recommendations
+from crossrec_core.delta import commit, new_file
+from crossrec_core.frames import recommend
 from crossrec_core.frames.sequences import TIME_CLOCK
-from crossrec_core.frames.storage import read_table, write_table
+from crossrec_core.frames.storage import read_table
 from crossrec_core.frames.user_frame import Target, fallback_user, user_frame
-from crossrec_core.lake import candidates_location
+from crossrec_core.lake import candidates_location, item_names_location
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.candidates import read_label_nums
-from crossrec_core.tensors.scorer import LoadModels, LoadScorer, ModelFolder
+from crossrec_core.tensors.item_names import write_item_names
+from crossrec_core.tensors.list_files import ListsWrite, LoadListWriter
+from crossrec_core.tensors.scorer import LoadModels, ModelFolder
 from crossrec_core.tensors.search import Search
 from jobs.search_report import write_search_report
 from jobs.steps import Night
@@ -62,7 +66,7 @@ def read_targets(settings: Settings, night: Night) -> list[Target]:
         Target(
             name=name,
             num=nums[name],
-            clock=name if settings.domains[name].time_unit == "order" else TIME_CLOCK,
+            clock=_clock(settings, name),
             user_space=settings.domains[name].user_space,
             exclude_seen=settings.domains[name].exclude_seen,
         )
@@ -84,7 +88,12 @@ def read_users(
         targets=targets,
         max_len=settings.sequences.max_len,
         num_partitions=settings.spark.shuffle_partitions,
+        one_clock=len({_clock(settings, name) for name in settings.domains}) == 1,
     )
+
+
+def _clock(settings: Settings, domain: str) -> str:
+    return domain if settings.domains[domain].time_unit == "order" else TIME_CLOCK
 
 
 def to_load(
@@ -133,23 +142,27 @@ def write_lists(
     Rows of a file are in the order of users and ranks, so that a reader of one user's list can skip the rest.
     """
     fallback = fallback_user(spark, targets=targets, max_len=settings.sequences.max_len)
-    load = to_load(models, settings, night, spark, purpose=purpose, candidates_run=candidates_run)
-    rules = settings.score
-    search = Search(rules.n, rules.block_items, rules.search, rules.oversample)
-    scored = recommend(users.unionByName(fallback), LoadScorer(load, search), batch_users=rules.batch_users)
-    domains = {target.num: target.name for target in targets}
-    lists = to_recommendations(
-        scored,
-        read_table(spark, night.lake, t.ITEM_IDS),
-        models=model_names(models),
-        domains=domains,
+    names_folder = night.lake.at(item_names_location(night.run_id, purpose))
+    write_item_names(night.lake, names_folder)
+    names, domains = model_names(models), {target.num: target.name for target in targets}
+    write = ListsWrite(
+        lake=night.lake,
+        write_id=uuid.uuid4().hex,
         run_id=night.run_id,
         run_date=night.run_date,
         purpose=purpose,
+        models=tuple(names),
+        domains=domains,
+        names_folder=names_folder,
     )
-    ordered = lists.sortWithinPartitions(*t.RECOMMENDATIONS.partition_by, c.USER_ID, c.RANK)
-    num_lists = write_table(ordered, night.lake, t.RECOMMENDATIONS, run_id=night.run_id, replace={c.PURPOSE: purpose})
-    write_search_report(
-        users, load, search, settings, night, purpose=purpose, models=model_names(models), domains=domains
-    )  # fmt: skip
-    return num_lists
+    load = to_load(models, settings, night, spark, purpose=purpose, candidates_run=candidates_run)
+    rules = settings.score
+    search = Search(rules.n, rules.block_items, rules.search, rules.oversample)
+    get_writer = LoadListWriter(load, write, search)
+    written = recommend.write_lists(users.unionByName(fallback), get_writer, batch_users=rules.batch_users)
+    spark.sparkContext.setJobDescription(f"write {t.RECOMMENDATIONS.name}")  # what Spark's UI shows
+    files = [new_file(*row) for row in written.collect()]
+    spark.sparkContext.setJobDescription("")
+    commit(night.lake, t.RECOMMENDATIONS, files, replace={c.PURPOSE: purpose, c.RUN_ID: night.run_id})
+    write_search_report(users, load, search, settings, night, purpose=purpose, models=names, domains=domains)
+    return sum(file.num_rows for file in files)

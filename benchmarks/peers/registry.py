@@ -44,6 +44,13 @@ REPLAY_EPOCHS = Package("replay", WORKERS / "replay_epochs.py", ("replay-rec[tor
 RECBOLE_EPOCHS = Package(
     "recbole", WORKERS / "recbole_epochs.py", ("recbole==1.2.1", TORCH, "numpy<2", "pandas<2.3", "setuptools<81")
 )
+# Their lists: both on the product's own torch, RePlay on its Spark too
+RECTOOLS_LISTS = Package(
+    "rectools", WORKERS / "rectools_recommend.py", ("rectools[torch]==0.19.0", TORCH, "pyarrow>=15,<26")
+)
+REPLAY_LISTS = Package(
+    "replay", WORKERS / "replay_predict.py", ("replay-rec[spark,torch]==0.22.0", TORCH, "pyspark==4.3.0")
+)
 
 # Name in the tables -> package; what follows the first underscore is the worker's name of the model
 PEERS = {

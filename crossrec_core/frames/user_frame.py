@@ -29,7 +29,7 @@ class Target:
 
 def user_frame(
     wanted: DataFrame, sequences: DataFrame, histories: DataFrame, user_ids: DataFrame, *,
-    targets: Sequence[Target], max_len: int, num_partitions: int,
+    targets: Sequence[Target], max_len: int, num_partitions: int, one_clock: bool = False,
 ) -> DataFrame:  # fmt: skip
     """One row per wanted user and clock of a wanted target: the sequence, items to mask, domains to make lists for.
 
@@ -37,16 +37,19 @@ def user_frame(
     ``user_ids`` has one row per user_num. A sequence is the user's own on that clock; without one, the events of the
     other clocks, clock after clock by name, cut to the latest ``max_len``; else zeros. ``seen_D`` is empty where a
     domain may repeat; ``segment_code_D`` is that of warm or cold_in_domain, by whether the user has a history there.
-    All joins go by user_num in ``num_partitions`` partitions.
+    All joins go by user_num in ``num_partitions`` partitions. ``one_clock``: no user has more than one sequence.
 
     user  domain        user_id  item_nums  seen_1  wanted_1  seen_2  wanted_2
     7     films    ->   ann      [5, 9, 0]  [5]     true      [9]     false       (films = 1, books = 2)
     """
     # All three are grouped where they are joined: one shuffle each, and as many tasks as asked for to score in
-    asked, clocks, seen = (rows.repartition(num_partitions, c.USER_NUM) for rows in (wanted, sequences, histories))
+    asked, clocks, seen = (
+        rows.repartition(num_partitions, c.USER_NUM)
+        for rows in (wanted, _without_padding(sequences), _of_targets(histories, targets))
+    )
     users = (
         _to_wanted_flags(asked, targets)
-        .join(_to_clocks(clocks), on=c.USER_NUM, how="left")
+        .join(_to_clocks(clocks, one_clock=one_clock), on=c.USER_NUM, how="left")
         .join(_to_seen(seen, targets), on=c.USER_NUM, how="left")
         .join(user_ids.select(c.USER_NUM, c.USER_ID), on=c.USER_NUM, how="inner")
     )
@@ -125,8 +128,16 @@ def _to_wanted_flags(wanted: DataFrame, targets: Sequence[Target]) -> DataFrame:
     return wanted.groupBy(c.USER_NUM).agg(*flags)
 
 
+def _of_targets(histories: DataFrame, targets: Sequence[Target]) -> DataFrame:
+    """The histories that mask something: user_num, domain, item_nums."""
+    names = [target.name for target in targets]
+    return histories.where(F.col(c.DOMAIN).isin(names)).select(c.USER_NUM, c.DOMAIN, c.ITEM_NUMS)
+
+
 def _to_seen(histories: DataFrame, targets: Sequence[Target]) -> DataFrame:
     """One row per user, a list per target; a user has at most one history in a domain."""
+    if len(targets) == 1:  # grouping would sort lists that are alone already
+        return histories.select(c.USER_NUM, F.col(c.ITEM_NUMS).alias(_seen(targets[0])))
     lists = [
         F.first(F.when(F.col(c.DOMAIN) == target.name, F.col(c.ITEM_NUMS)), ignorenulls=True).alias(_seen(target))
         for target in targets
@@ -134,12 +145,18 @@ def _to_seen(histories: DataFrame, targets: Sequence[Target]) -> DataFrame:
     return histories.groupBy(c.USER_NUM).agg(*lists)
 
 
-def _to_clocks(sequences: DataFrame) -> DataFrame:
-    """One row per user: the sequences without padding, as an array of structs in the order of their clocks."""
+def _without_padding(sequences: DataFrame) -> DataFrame:
+    """user_num, clock and the lists as long as they are: most of a row is padding, which no shuffle need carry."""
     unpadded = [F.slice(name, F.lit(1), F.col(c.LENGTH).cast("int")).alias(name) for name in LISTS]
-    return sequences.groupBy(c.USER_NUM).agg(
-        F.array_sort(F.collect_list(F.struct(F.col(c.CLOCK), *unpadded))).alias(_CLOCKS)
-    )
+    return sequences.select(c.USER_NUM, c.CLOCK, *unpadded)
+
+
+def _to_clocks(sequences: DataFrame, *, one_clock: bool) -> DataFrame:
+    """One row per user: the sequences as an array of structs in the order of their clocks."""
+    sequence = F.struct(c.CLOCK, *LISTS)
+    if one_clock:  # grouping would sort rows that are alone already, the widest of all
+        return sequences.select(c.USER_NUM, F.array(sequence).alias(_CLOCKS))
+    return sequences.groupBy(c.USER_NUM).agg(F.array_sort(F.collect_list(sequence)).alias(_CLOCKS))
 
 
 def _chosen_clocks() -> Column:

@@ -68,13 +68,18 @@ def rank_batch(batch: UserBatch, models: Sequence[LoadedModel], *, search: Searc
         The columns of ``LIST_KINDS``: rank from 1, probability NaN where the model has no ranker, path_code an index
         into columns.PATHS.
     """
-    parts: list[Columns] = []
+    return _stack([part for _, part in rank_by_model(batch, models, search=search)], LIST_KINDS)
+
+
+def rank_by_model(
+    batch: UserBatch, models: Sequence[LoadedModel], *, search: Search
+) -> Iterator[tuple[LoadedModel, Columns]]:
+    """The rows of ``rank_batch`` model by model, each with what it comes from; rows in the order of users and ranks."""
     for model in models:
         rows = _wanted_rows(batch, model)
         num_held = len(model.candidates.items_V) if model.holds_rows else search.block_items
         for part in _split_rows(rows, len(batch.user_ids_B) * search.block_items, num_held):
-            parts += _rank(take_rows(batch, part, model.candidates.domain_num), model, search)
-    return _stack(parts, LIST_KINDS)
+            yield model, _rank(take_rows(batch, part, model.candidates.domain_num), model, search)
 
 
 def compare_lists(users: "pd.DataFrame", models: Sequence[LoadedModel], *, search: Search) -> "pd.DataFrame":
@@ -116,19 +121,20 @@ def score_pairs(users: "pd.DataFrame", models: Sequence[LoadedModel]) -> "pd.Dat
     return _to_frame(_stack(parts, PAIR_KINDS))
 
 
-def _rank(users: UserBatch, model: LoadedModel, search: Search) -> list[Columns]:
+def _rank(users: UserBatch, model: LoadedModel, search: Search) -> Columns:
     """Lists of all the users; whom a compressed search cannot answer is searched for exactly."""
     scores = model.score(users)
     items_V, domain_num = model.candidates.items_V, model.candidates.domain_num
     seen = find_positions(items_V, users.seen[domain_num])
     if not can_compress(search, scores):
-        return [_to_columns(users, model, scores, *find_exactly(search, scores, len(items_V), seen))]
+        return _to_columns(users, model, scores, *find_exactly(search, scores, len(items_V), seen))
     positions_BN, scores_BN, holds_B = find_in_int8(search, scores, seen)
-    listed = _to_columns(users, model, scores, positions_BN.masked_fill(~holds_B[:, None], -1), scores_BN)
-    if bool(holds_B.all()):
-        return [listed]
-    left = take_rows(users, torch.nonzero(~holds_B).flatten(), domain_num)
-    return [listed, *_rank(left, model, replace(search, kind=EXACT))]
+    left = torch.nonzero(~holds_B).flatten()
+    if len(left):
+        others = take_rows(users, left, domain_num)
+        seen_left = find_positions(items_V, others.seen[domain_num])
+        positions_BN[left], scores_BN[left] = find_exactly(search, model.score(others), len(items_V), seen_left)
+    return _to_columns(users, model, scores, positions_BN, scores_BN)
 
 
 def _to_columns(

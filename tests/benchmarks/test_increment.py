@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks import increment, scoring_job
+from benchmarks import increment
+from benchmarks.scoring_suite import scene as made
 from crossrec_core import tables as t
 from crossrec_core.lake_reader import read_rows
 
@@ -14,8 +15,8 @@ def test_shares_are_of_the_whole_nights_median():
 
 @pytest.mark.spark
 def test_all_ways_publish_the_same_lists_and_the_check_sees_what_differs(spark, tmp_path):
-    scoring_job.write_events(tmp_path / "events.parquet", users=50, items=60, seen=20)
-    settings = scoring_job.job_settings(tmp_path, n=10, width=8, driver_memory="1g")
+    made.write_events(tmp_path / "events.parquet", users=50, items=60, seen=20)
+    settings = made.job_settings(tmp_path, n=10, shape=made.Shape(8, 1, 1, 20), driver_memory="1g")
     scene = increment.publish_night(settings, spark)
     increment.add_events(tmp_path / "events.parquet", num_changed=5, users=50, items=60, seen=20)
     increment.refreshed(scene, "few0")

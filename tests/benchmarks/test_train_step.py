@@ -28,3 +28,11 @@ def test_ways_are_timed_in_turns_and_held_against_the_first():
     assert summarise({"slow": [0.4, 0.2, 0.2], "fast": [0.1, 0.1, 0.3]})["fast"] == {
         "median_ms": 100.0, "times_faster": 2.0,
     }  # fmt: skip
+
+
+def test_a_slow_way_takes_part_in_the_first_repetitions_only():
+    called = []
+    steps = {name: (lambda name=name: called.append(name)) for name in ("slow", "fast")}
+    seconds = time_in_turns(steps, repetitions=3, untimed=1, fewer={"slow": 1})
+    assert called == ["slow", "fast"] * 2 + ["fast"] * 2
+    assert {name: len(values) for name, values in seconds.items()} == {"slow": 1, "fast": 3}

@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.recommend import recommend, to_recommendations
+from crossrec_core.delta import commit, new_file
+from crossrec_core.frames.recommend import recommend, write_lists
+from crossrec_core.frames.storage import read_table
 from crossrec_core.frames.user_frame import LISTS, Target, fallback_user, user_frame, wanted_by_everyone
+from crossrec_core.lake import Lake
+from crossrec_core.tensors.item_names import write_item_names
+from crossrec_core.tensors.list_files import ListsWrite, LoadListWriter
+from crossrec_core.tensors.search import Search
 from tests import scoring_world as world
 from tests.oracles import best_items, filled_list, transition_scores
 
@@ -23,7 +30,6 @@ TARGETS = [
     Target(name="films", num=1, clock="time", user_space="shared", exclude_seen=True),
     Target(name="books", num=2, clock="time", user_space="shared", exclude_seen=True),
 ]
-MODELS = ["popularity", "markov"]
 
 
 def world_frames(spark: SparkSession) -> tuple[DataFrame, DataFrame, DataFrame]:
@@ -57,13 +63,19 @@ def users_of(spark: SparkSession, num_partitions: int = 2) -> DataFrame:
     return users.unionByName(fallback_user(spark, targets=TARGETS, max_len=world.MAX_LEN))
 
 
-def named(spark: SparkSession, users: DataFrame, folder: Path, *, batch_users: int, block_items: int = 5) -> DataFrame:
-    item_ids = spark.createDataFrame([(f"i{num}", num) for num in range(1, 21)], "item_id string, item_num bigint")
-    scorer = world.load_scorer(folder, n=N, block_items=block_items)
-    return to_recommendations(
-        recommend(users, scorer, batch_users=batch_users), item_ids,
-        models=MODELS, domains={1: "films", 2: "books"}, run_id="r", run_date=date(2026, 1, 31), purpose=c.SERVE,
+def written(spark: SparkSession, users: DataFrame, folder: Path, *, batch_users: int) -> DataFrame:
+    """The table after the workers wrote the users' lists."""
+    lake = Lake(str(folder / "lake"))
+    world.write_ids(lake, run_id="r")
+    write_item_names(lake, str(folder / "names"))
+    write = ListsWrite(
+        lake, "w", "r", date(2026, 1, 31), c.SERVE, ("popularity", "markov"), {1: "films", 2: "books"},
+        str(folder / "names"),
     )  # fmt: skip
+    writer = LoadListWriter(world.write_world(folder), write, Search(N, 5))
+    files = [new_file(*row) for row in write_lists(users, writer, batch_users=batch_users).collect()]
+    commit(lake, t.RECOMMENDATIONS, files, replace={c.RUN_ID: "r"})
+    return read_table(spark, lake, t.RECOMMENDATIONS)
 
 
 def expected_lists() -> dict[tuple[str, str, str], list[tuple[str, float]]]:
@@ -93,13 +105,13 @@ def test_lists_equal_brute_force_for_any_partitions_and_batches(
     spark: SparkSession, tmp_path: Path, num_partitions: int, batch_users: int
 ) -> None:
     users = users_of(spark, num_partitions)
-    assert collected(named(spark, users, tmp_path, batch_users=batch_users)) == expected_lists()
+    assert collected(written(spark, users, tmp_path, batch_users=batch_users)) == expected_lists()
 
 
 def test_seen_items_never_appear_and_cold_users_get_full_lists_through_the_other_domain(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    rows = named(spark, users_of(spark), tmp_path, batch_users=3).where(f"{c.MODEL} = 'markov'").collect()
+    rows = written(spark, users_of(spark), tmp_path, batch_users=3).where(f"{c.MODEL} = 'markov'").collect()
     for name, (_, films, books) in world.USERS.items():
         listed = {(row[c.DOMAIN], row[c.ITEM_ID]) for row in rows if row[c.USER_ID] == name}
         seen = {("films", f"i{item}") for item in films} | {("books", f"i{item}") for item in books}
@@ -114,12 +126,21 @@ def test_seen_items_never_appear_and_cold_users_get_full_lists_through_the_other
 def test_the_lists_have_the_columns_of_the_table_and_no_probability_without_a_ranker(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    lists = named(spark, users_of(spark), tmp_path, batch_users=3)
+    lists = written(spark, users_of(spark), tmp_path, batch_users=3)
     assert tuple(lists.columns) == t.RECOMMENDATIONS.column_names
     row = lists.first()
     assert row is not None
     assert row[c.PROBABILITY] is None
     assert (row[c.RUN_ID], row[c.RUN_DATE], row[c.PURPOSE]) == ("r", date(2026, 1, 31), c.SERVE)
+
+
+def test_a_file_has_whole_users_in_the_order_of_their_ids(spark: SparkSession, tmp_path: Path) -> None:
+    lists = written(spark, users_of(spark, 3), tmp_path, batch_users=2).withColumn("file", F.input_file_name())
+    by_file: dict[str, list[tuple[str, int]]] = {}
+    for row in lists.collect():
+        by_file.setdefault(row["file"], []).append((row[c.USER_ID], row[c.RANK]))
+    assert len(by_file) > 4
+    assert all(keys == sorted(keys) for keys in by_file.values())
 
 
 def test_a_batch_never_holds_more_users_than_asked_for(spark: SparkSession) -> None:

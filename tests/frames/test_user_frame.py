@@ -72,6 +72,27 @@ def test_a_user_has_one_row_on_one_clock_with_seen_items_and_wanted_domains(spar
     assert segments == [[c.WARM, c.WARM], [c.WARM, c.COLD_IN_DOMAIN]]  # warm in books, though they may repeat
 
 
+def test_one_clock_and_one_target_need_no_grouping_and_give_the_same_rows(spark: SparkSession) -> None:
+    wanted = to_wanted(spark, [(1, "films"), (2, "films"), (2, "films"), (3, "films")])
+    sequences = to_sequences(spark, [("time", 1, [5, 9]), ("time", 2, [7, 8, 6])])
+    histories = to_histories(spark, [("films", 1, [5]), ("books", 1, [9]), ("books", 2, [6, 7]), ("books", 3, [])])
+    user_ids = to_user_ids(spark, [("shared", f"u{user}", user) for user in (1, 2, 3)])
+    grouped, alone = (
+        user_frame(
+            wanted, sequences, histories, user_ids,
+            targets=[FILMS], max_len=MAX_LEN, num_partitions=2, one_clock=one_clock,
+        )
+        for one_clock in (False, True)
+    )  # fmt: skip
+    rows = sorted(alone.collect())
+    assert rows == sorted(grouped.collect())
+    assert [(row[c.ITEM_NUMS], row["seen_1"]) for row in rows] == [([5, 9, 0], [5]), ([7, 8, 6], []), ([0, 0, 0], [])]
+    assert [c.USER_SEGMENTS[row["segment_code_1"]] for row in rows] == [c.WARM, c.COLD_IN_DOMAIN, c.COLD_IN_DOMAIN]
+    plan = alone._jdf.queryExecution().executedPlan().toString()
+    assert "collect_list" not in plan
+    assert "first(" not in plan
+
+
 def test_an_order_only_target_has_a_row_of_its_own_with_its_own_events(spark: SparkSession) -> None:
     rows = frame_rows(
         spark, [(1, "films"), (1, "games")], [("time", 1, [5, 9]), ("games", 1, [30])],

@@ -58,7 +58,7 @@ class Shop:
         step = partial(refresh.run, base=base, everyone=everyone)
         with checked_plans() as written:
             run_step("refresh", step, self.settings, night, spark)
-        assert {"user_fingerprints", "histories", "sequences", "recommendations"} <= set(written)
+        assert {"user_fingerprints", "histories", "sequences"} <= set(written)
         run_step("publish", publish.run, self.settings, night, spark)
 
     def published(self) -> list[tuple[Any, ...]]:
