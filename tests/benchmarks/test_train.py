@@ -120,9 +120,9 @@ def test_padding_of_peers_lies_before_the_latest_events():
 
 
 def test_the_whole_softmax_never_holds_its_logits():
-    found = measure_loss_memory(positions=1024, items=100_000, width=16, threads=1)
-    assert found["logits_mib"] == pytest.approx(1024 * 100_000 * 4 / 2**20, abs=0.1)
-    assert 0.02 < found["share"] < 0.5
+    found = measure_loss_memory(positions=4096, items=100_000, width=16, threads=1)
+    assert found["logits_mib"] == pytest.approx(4096 * 100_000 * 4 / 2**20, abs=0.1)
+    assert 0.01 < found["share"] < 0.3
 
 
 def test_an_unknown_log_is_named():

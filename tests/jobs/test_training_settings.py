@@ -1,5 +1,7 @@
 """What the settings of training reach."""
 
+from dataclasses import replace
+
 import torch
 
 from crossrec_core.config import read_config
@@ -21,12 +23,17 @@ CHANGES = {
 }
 
 
-def fit_with(folder, train_settings, *, epochs=None):
+EVENT_SHARES = torch.arange(1.0, 11.0) / 55
+SAMPLED = {"full_softmax_items": 0, "num_negatives": 8}
+
+
+def fit_with(folder, train_settings, *, epochs=None, model_settings=None):
     own = {**FIT, **train_settings.get("target_only", {})}
     (folder / "x.toml").write_text(SETTINGS)
-    rules = {"train": {"threads": 1, **train_settings, "target_only": own}}
+    rules = {"train": {"threads": 1, **train_settings, "target_only": own}, "model": model_settings or {}}
     settings = read_config(folder / "x.toml", overrides=rules)
     ground = ground_of(folder, write_users(folder))
+    ground = replace(ground, candidates=replace(ground.candidates, events=dict.fromkeys((1, 2), EVENT_SHARES)))
     model = build_model(ground.config, seed=1, text_vectors_IK=None)
     trained = train(settings, ground, model, settings.train.target_only, label="x", domains=["rich"],
                     pick_rows=lambda rows: rows, epochs=epochs)  # fmt: skip
@@ -38,6 +45,16 @@ def test_every_setting_changes_the_fit(tmp_path):
     same = [(a, b) for a in range(len(tables)) for b in range(a) if torch.equal(tables[a], tables[b])]
     assert same == []
     assert torch.equal(fit_with(tmp_path, {}, epochs=2)[0], tables[0])
+
+
+def test_the_draw_of_negatives_and_its_correction_change_the_fit(tmp_path):
+    plain, corrected, by_events, again = (
+        fit_with(tmp_path, {}, epochs=2, model_settings={**SAMPLED, **draw})[0]
+        for draw in ({}, {"log_q": True}, {"log_q": True, "negatives_power": 1.0}, {"log_q": True})
+    )
+    assert torch.equal(corrected, again)
+    assert not torch.equal(plain, corrected)
+    assert not torch.equal(corrected, by_events)
 
 
 def test_augmentation_does_not_touch_the_rows_that_judge(tmp_path):
