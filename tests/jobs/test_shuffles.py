@@ -36,7 +36,7 @@ def test_the_architecture_names_as_many_shuffles_as_the_plans_hold_and_no_row_pa
     spark.conf.set(option, "-1")  # tables of this size would be broadcast, those of a real log are not
     try:
         for step, run in (("clean", clean.run), ("prepare", prepare.run)):
-            with counted_shuffles() as counts:
+            with counted_shuffles(spark) as counts:
                 run(settings, night, spark)
             assert {table: number for table, number in counts.items() if number} == named_shuffles(step)
     finally:
