@@ -226,14 +226,14 @@ def write_held_out(settings: Settings, store: Store) -> dict[str, int]:
     histories = store.read(t.HISTORIES).where(held_out)
     popularity = store.read(t.ITEM_POPULARITY).where(held_out & F.col(c.DOMAIN).isin(*settings.targets))
     is_by_time = settings.split.protocol == "time"
-    truth = to_truth(
+    held = to_truth(  # read three times while users are drawn
         store.read(t.SPLIT_INTERACTIONS), histories, popularity, targets=settings.targets,
         new_items_only=[name for name in settings.targets if is_by_time and settings.domains[name].exclude_seen],
-    )  # fmt: skip
+    ).cache()  # fmt: skip
     # What is chosen on validation is chosen on these users; the test window keeps everyone
     is_validated = F.col(c.PURPOSE) == c.VALIDATE
-    sampled = keep_sampled_users(truth.where(is_validated), max_users=settings.split.max_judged_users)
-    truth = truth.where(~is_validated).unionByName(sampled).cache()
+    sampled = keep_sampled_users(held.where(is_validated), max_users=settings.split.max_judged_users)
+    truth = held.where(~is_validated).unionByName(sampled).cache()
     try:
         user_ids, item_ids = store.read_all(t.USER_IDS), store.read_all(t.ITEM_IDS)
         named = with_outside_ids(truth, user_ids, item_ids)
@@ -250,6 +250,7 @@ def write_held_out(settings: Settings, store: Store) -> dict[str, int]:
         return counts | write_validation(truth, settings, store)
     finally:
         truth.unpersist()
+        held.unpersist()
 
 
 def is_rated(settings: Settings, domain: str) -> bool:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.classic.dataframe import DataFrame as ClassicDataFrame
 
 from crossrec_core.frames import storage
@@ -44,33 +44,32 @@ def checked_plans() -> Iterator[list[str]]:
 
 
 @contextmanager
-def counted_shuffles() -> Iterator[Counter[str]]:
-    """Count the shuffles of every frame that is written, by its table, and of all that are collected together.
+def counted_shuffles(spark: SparkSession) -> Iterator[Counter[str]]:
+    """Count the shuffles that Spark makes for every table that is written, and for all that is collected together.
 
-    A cached frame counts once, where it is read first; an exchange that Spark uses again counts once.
+    A plan shows more than are made: what it holds twice is made once, and what is cached only by the first to read it.
+    So Spark's own numbers of shuffles are read, from one frame to the next. No frame may send its rows through Python.
     """
     counts: Counter[str] = Counter()
-    cached: set[int] = set()
+    next_shuffle = spark.sparkContext._jsc.sc().newShuffleId  # type: ignore[union-attr]
+    current, first = COLLECTED, next_shuffle()
+
+    def count_until_now() -> None:
+        nonlocal first
+        last, first = first, next_shuffle()
+        counts[current] += first - last - 1
 
     def look(frame: DataFrame, table: str) -> None:
-        identity = frame.sparkSession._jvm.java.lang.System.identityHashCode
-
-        def is_new(node: Any) -> bool:
-            name = node.getClass().getSimpleName()
-            if name != "InMemoryTableScanExec":
-                return not name.startswith("Reused")
-            found = identity(node.relation().cacheBuilder())
-            is_first = found not in cached
-            cached.add(found)
-            return is_first
-
+        nonlocal current
         plan = frame._jdf.queryExecution().executedPlan()
-        names = [node.getClass().getSimpleName() for node in nodes(plan, enter=is_new)]
-        assert not [name for name in names if "Python" in name], f"{table}: Python in the row path:\n{plan.toString()}"
-        counts[table] += names.count("ShuffleExchangeExec")
+        in_python = [name for name in (node.getClass().getSimpleName() for node in nodes(plan)) if "Python" in name]
+        assert not in_python, f"{table}: Python in the row path:\n{plan.toString()}"
+        count_until_now()
+        current = table
 
     with shown_frames(look):
         yield counts
+    count_until_now()
 
 
 @contextmanager
@@ -92,14 +91,9 @@ def shown_frames(look: Callable[[DataFrame, str], None]) -> Iterator[None]:
         yield
 
 
-def nodes(node: Any, enter: Callable[[Any], bool] = lambda node: True) -> Iterator[Any]:
-    """The node of a physical plan and all below it, through adaptive stages, caches and subqueries.
-
-    What lies below a node that ``enter`` refuses is left out.
-    """
+def nodes(node: Any) -> Iterator[Any]:
+    """The node of a physical plan and all below it, through adaptive stages, caches and subqueries."""
     yield node
-    if not enter(node):
-        return
     name = node.getClass().getSimpleName()
     below = _items(node.children()) + _items(node.subqueries())
     if name == "AdaptiveSparkPlanExec":
@@ -111,7 +105,7 @@ def nodes(node: Any, enter: Callable[[Any], bool] = lambda node: True) -> Iterat
     elif name.startswith("Reused"):
         below.append(node.child())
     for child in below:
-        yield from nodes(child, enter)
+        yield from nodes(child)
 
 
 def _items(sequence: Any) -> list[Any]:

