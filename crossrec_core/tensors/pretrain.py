@@ -73,8 +73,10 @@ def make_step(
             if (sizes or {}).get(domain, len(nums_V)) <= full_softmax_items:
                 losses[domain] = _full_loss(model, queries_PD, targets_P, nums_V, hidden_I, **softening)
             else:
-                drawn = _draw(nums_V, num_negatives, generator, (draws or {}).get(domain))
-                losses[domain] = _sampled_loss(model, queries_PD, targets_P, *drawn, hidden_I, **softening)
+                negatives_K, log_expected_K = _draw(nums_V, num_negatives, generator, (draws or {}).get(domain))
+                losses[domain] = _sampled_loss(
+                    model, queries_PD, targets_P, negatives_K, log_expected_K, hidden_I, **softening
+                )
         if not losses:
             return None
         loss = mix(losses, counts) if mix else mix_domains(losses, counts, temperature=domain_temperature)
