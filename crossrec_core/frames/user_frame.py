@@ -42,15 +42,16 @@ def user_frame(
     user  domain        user_id  item_nums  seen_1  wanted_1  seen_2  wanted_2
     7     films    ->   ann      [5, 9, 0]  [5]     true      [9]     false       (films = 1, books = 2)
     """
-    # All three are grouped where they are joined: one shuffle each, and as many tasks as asked for to score in
+    # All three are grouped where they are joined: one shuffle each, and as many tasks as asked for to score in. Small
+    # ones would be broadcast without the hint, and all users be left to one task.
     asked, clocks, seen = (
         rows.repartition(num_partitions, c.USER_NUM)
         for rows in (wanted, _without_padding(sequences), _of_targets(histories, targets))
     )
     users = (
         _to_wanted_flags(asked, targets)
-        .join(_to_clocks(clocks, one_clock=one_clock), on=c.USER_NUM, how="left")
-        .join(_to_seen(seen, targets), on=c.USER_NUM, how="left")
+        .join(_to_clocks(clocks, one_clock=one_clock).hint("merge"), on=c.USER_NUM, how="left")
+        .join(_to_seen(seen, targets).hint("merge"), on=c.USER_NUM, how="left")
         .join(user_ids.select(c.USER_NUM, c.USER_ID), on=c.USER_NUM, how="inner")
     )
     views = sorted({target.clock for target in targets})

@@ -158,6 +158,19 @@ def test_the_fallback_user_has_no_events_and_wants_every_target(spark: SparkSess
     assert [c.USER_SEGMENTS[row[f"segment_code_{num}"]] for num in (1, 3)] == [c.NEW, c.NEW]
 
 
+@pytest.mark.parametrize("one_clock", [False, True])
+def test_few_users_are_scored_in_as_many_tasks_as_asked_for(spark: SparkSession, one_clock: bool) -> None:
+    sequences, histories = to_sequences(spark, [("time", 1, [5])]), to_histories(spark, [("films", 1, [5])])
+    user_ids = to_user_ids(spark, [("shared", "u1", 1)])
+    num_partitions = int(spark.conf.get("spark.sql.shuffle.partitions", "0"))  # as everywhere but in tests
+    users = user_frame(
+        wanted_by_everyone(sequences, histories, user_ids, targets=[FILMS]), sequences, histories, user_ids,
+        targets=[FILMS], max_len=MAX_LEN, num_partitions=num_partitions, one_clock=one_clock,
+    )  # fmt: skip
+    assert num_partitions == 2
+    assert users.rdd.getNumPartitions() == num_partitions
+
+
 def test_the_plan_has_no_cross_join_and_shuffles_users_once(spark: SparkSession) -> None:
     users = user_frame(
         to_wanted(spark, [(1, "films")]), to_sequences(spark, [("time", 1, [5])]), to_histories(spark, []),
