@@ -1,6 +1,10 @@
 """The training benchmark on small logs: who learns from what, what an epoch holds, and who is refused."""
 
+import json
+import logging
 import math
+import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +92,30 @@ def test_this_project_learns_in_turns_from_all_targets(tmp_path, monkeypatch, ne
     assert row["sequences_per_s"] == pytest.approx(96 / row["median_s"], rel=0.1)
 
 
+def test_the_report_holds_both_losses_with_those_who_can(tmp_path, monkeypatch):
+    asked = []
+
+    def made_run(task, sequences, contenders, *, repetitions, environments):
+        asked.append((task.negatives, task.num_items, set(contenders), repetitions))
+        return {"seconds": {}, "results": {}}
+
+    monkeypatch.setattr(train, "train_in_turns", made_run)
+    monkeypatch.setattr(train, "measure_loss_memory", lambda **sizes: sizes)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None)
+    monkeypatch.setitem(train.LOGS, "made", lambda data, work: EVENTS)
+    train.main(out=tmp_path / "deep" / "train.json", log=["made"], epochs=9, negatives=2, threads=1)
+    report = json.loads((tmp_path / "deep" / "train.json").read_text())
+    everyone = set(train.CONTENDERS)
+    assert asked == [(0, 3, everyone, 7), (2, 3, everyone - {"RecBole SASRec"}, 7)]
+    assert [(run["log"], run["loss"], run["users"]) for run in report["runs"]] == [
+        ("made", "full softmax", 2), ("made", "sampled softmax", 2),
+    ]  # fmt: skip
+    assert report["versions"]["rectools"] == "rectools[torch]==0.19.0"
+    assert report["loss memory"]["items"] == 1_000_000
+    train.main(out=tmp_path / "short.json", log=["made"], short=True, threads=1)
+    assert asked[-1][2] == {train.OURS, train.FASTEST_PEER}
+
+
 def test_times_are_of_our_median():
     about = {who: {"targets": 9, "weights": 7} for who in (train.OURS, "peer")}
     rows = train.summarise({train.OURS: [0.5, 2.0, 0.1], "peer": [2.0, 2.0, 0.1]}, {train.OURS: 0.2, "peer": 0.1},
@@ -101,7 +129,9 @@ def test_a_worker_whose_vectors_do_not_score_as_its_package_does_is_refused(tmp_
     save_task(TASK, parity_sequences(), tmp_path)
     monkeypatch.setattr("sys.argv", ["made_epochs.py", str(tmp_path), "7", "1"])
     monkeypatch.setattr("sys.stdout", None)
-    job = epochs.read_job()
+    with warnings.catch_warnings():
+        job = epochs.read_job()
+    logging.disable(logging.NOTSET)
     assert (job.epochs, job.variant, len(job.sequences), job.task["width"]) == (7, 1, 96, 16)
     users_UD, items_VD = np.eye(3), np.arange(6.0).reshape(2, 3)
     counts = {"num_targets": 1, "num_weights": 2}

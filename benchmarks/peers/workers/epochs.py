@@ -5,7 +5,9 @@ A worker is started with a folder, the number of epochs and the number of its va
 """
 
 import json
+import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +31,10 @@ class Job:
 
 
 def read_job() -> Job:
-    """From the command line. What packages print is no answer: it goes where errors go."""
+    """From the command line. What packages print is no answer: it goes where errors go; they are not to warn."""
     answers, sys.stdout = sys.stdout, sys.stderr
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
     folder, epochs, variant = Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3])
     with np.load(folder / "sequences.npz") as arrays:
         sequences = np.split(arrays["items"], arrays["ends"][:-1])

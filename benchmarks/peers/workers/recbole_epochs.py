@@ -4,7 +4,6 @@ RecBole makes a row of every event: the events before it, and itself as the one 
 the steps of the others have targets, and an epoch has as many steps and targets as theirs.
 """
 
-import logging
 import os
 
 import numpy as np
@@ -19,7 +18,6 @@ from recbole.utils import init_seed
 
 job = read_job()
 task, num_users = job.task, len(job.sequences)
-logging.disable(logging.INFO)
 torch.set_num_threads(task["threads"])
 home = job.folder.resolve() / "recbole" / "log"
 home.mkdir(parents=True, exist_ok=True)
