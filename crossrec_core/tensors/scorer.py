@@ -3,6 +3,7 @@
 The factories are small frozen dataclasses that pickle; torch works and files are touched only where they are called.
 """
 
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -130,7 +131,10 @@ def load_models(load: LoadModels) -> tuple[LoadedModel, ...]:
     torch.set_num_threads(load.threads or max(1, (os.cpu_count() or 1) // load.workers_per_host))
     candidates = load_candidates(load.candidates_folder)
     by_domain = {number: candidates_of(candidates, number) for number in candidates.items}
-    return tuple(_load_model(model, candidates, by_domain, load.shard_bytes) for model in load.models)
+    loaded = tuple(_load_model(model, candidates, by_domain, load.shard_bytes) for model in load.models)
+    # Spark's worker collects garbage after every task: a quarter of a second in what torch and numba keep
+    gc.freeze()
+    return loaded
 
 
 def load_source(

@@ -1,5 +1,6 @@
 """Scoring batches of users with stored models, against brute force."""
 
+import gc
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,15 @@ def test_block_and_batch_sizes_change_nothing(tmp_path: Path, scored: pd.DataFra
         users = user_rows()
         parts = [score(users.iloc[start : start + batch]) for start in range(0, len(users), batch)]
         pd.testing.assert_frame_equal(pd.concat(parts).sort_values(order, ignore_index=True), expected)
+
+
+def test_what_a_worker_has_loaded_is_left_out_of_later_garbage_collections(tmp_path: Path) -> None:
+    gc.unfreeze()
+    try:
+        load_models(world.write_world(tmp_path))
+        assert gc.get_freeze_count() > 1000  # torch and all
+    finally:
+        gc.unfreeze()
 
 
 def test_only_wanted_domains_get_lists(tmp_path: Path) -> None:
