@@ -7,10 +7,10 @@ from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.delta import version_of, write_rows
+from crossrec_core.delta import NO_VERSION, live_files, version_of, write_rows
 from crossrec_core.errors import ConfigError
 from crossrec_core.frames.catalogues import read_catalogue
-from crossrec_core.frames.ids import append_numbers, check_id_types, number_labels
+from crossrec_core.frames.ids import append_numbers, check_id_types, new_names, number_labels
 from crossrec_core.frames.lookups import lookup
 from crossrec_core.frames.normalise import MISSING_VALUE, split_missing
 from crossrec_core.frames.splits import (
@@ -20,6 +20,7 @@ from crossrec_core.frames.splits import (
     with_tie_break,
     with_time_split,
 )
+from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import CatalogueSettings, Settings
 from jobs.store import Store
 
@@ -67,7 +68,7 @@ def write_ids(interactions: DataFrame, items: DataFrame, settings: Settings, sto
     named = with_spaces(both, settings).select(c.ITEM_SPACE, c.ITEM_ID)
     counts = write_names(users, t.USER_IDS, c.USER_SPACE, c.USER_ID, c.USER_NUM, store)
     counts |= write_names(named, t.ITEM_IDS, c.ITEM_SPACE, c.ITEM_ID, c.ITEM_NUM, store)
-    since, existing = version_of(store.night.lake, t.LABEL_IDS), store.read_all(t.LABEL_IDS).collect()
+    since, existing = version_of(store.night.lake, t.LABEL_IDS), read_rows(store.night.lake, t.LABEL_IDS)
     own = {(row[c.KIND], row[c.LABEL_NAME]) for row in existing if row[c.RUN_ID] == store.night.run_id}
     numbers = {(row[c.KIND], row[c.LABEL_NAME]): row[c.LABEL_NUM] for row in existing}
     labels = {(DOMAIN_KIND, name) for name in settings.domains}
@@ -84,15 +85,22 @@ def write_ids(interactions: DataFrame, items: DataFrame, settings: Settings, sto
 
 
 def write_names(names: DataFrame, table: t.Table, space: str, name: str, number: str, store: Store) -> dict[str, int]:
-    """Write the run's rows of an id table; refused when another run has numbered names meanwhile."""
-    since = version_of(store.night.lake, table)
+    """Write the run's rows of an id table; refused when another run has numbered names meanwhile.
+
+    Where every name has its number already, nothing is written: what the run has there stays.
+    """
+    lake, run_id, keys = store.night.lake, store.night.run_id, [space, name]
+    since = version_of(lake, table)
     existing, names = store.read_all(table), names.distinct().cache()
+    new = new_names(names, existing, keys=keys).cache()
     try:
-        others = existing.where(F.col(c.RUN_ID) != store.night.run_id)
-        check_id_types(others, names, space=space, name=name, table=table.name)
-        numbers = append_numbers(existing, names, keys=[space, name], number=number, run_id=store.night.run_id)
-        return store.write(numbers, table, since=since)
+        if since != NO_VERSION and new.count() == 0:
+            return {table.name: sum(file.num_rows for file in live_files(lake, table, where={c.RUN_ID: run_id}))}
+        others = existing.where(F.col(c.RUN_ID) != run_id)
+        check_id_types(others, names, new, space=space, name=name, table=table.name)
+        return store.write(append_numbers(existing, new, keys=keys, number=number, run_id=run_id), table, since=since)
     finally:
+        new.unpersist()
         names.unpersist()
 
 
@@ -107,8 +115,8 @@ def with_spaces(rows: DataFrame, settings: Settings) -> DataFrame:
 
 def read_labels(kind: str, store: Store) -> dict[str, int]:
     """Name -> number of the labels of a kind."""
-    rows = store.read_all(t.LABEL_IDS).where(F.col(c.KIND) == kind).collect()
-    return {row[c.LABEL_NAME]: row[c.LABEL_NUM] for row in rows}
+    rows = read_rows(store.night.lake, t.LABEL_IDS)
+    return {row[c.LABEL_NAME]: row[c.LABEL_NUM] for row in rows if row[c.KIND] == kind}
 
 
 def number_events(interactions: DataFrame, settings: Settings, store: Store, *, items: DataFrame) -> DataFrame:
