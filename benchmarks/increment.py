@@ -50,7 +50,11 @@ from jobs.steps import Night, run_step, spark_session
 
 FEW, WHOLE = "refresh", "whole night, no training"
 BASE = "scoring"  # the run that prepare_scene makes
-LISTS = "SELECT * EXCLUDE (run_id, run_date) FROM recommendations WHERE purpose = 'serve' ORDER BY ALL"
+# What the lists of a run are, whatever the order of their rows: too many to hold as Python's rows
+LISTS = """
+SELECT count(*), sum(hash(lists)::HUGEINT)
+FROM (SELECT * EXCLUDE (run_id, run_date) FROM recommendations WHERE purpose = 'serve') AS lists
+"""
 
 
 def main(
