@@ -44,7 +44,7 @@ from jobs.fitted import as_found, describe_fit, log_rows, model_row, save_model,
 from jobs.ground import Ground, read_ground, read_labelled_pairs
 from jobs.pretrain import (
     ensure_pretrained,
-    load_model,
+    load_pretrained,
     load_validated,
     purposes_to_fit,
     refits,
@@ -241,8 +241,7 @@ def _start(settings: Settings, ground: Ground, strategy: str) -> SequenceModel:
     """Fresh weights; but for the control overwritten by the pretrained ones of the same purpose."""
     model = new_model(settings, ground)
     if strategy != c.TARGET_ONLY:
-        location = model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, c.ALL_DOMAINS)
-        model.load_state_dict(load_model(ground, location).state_dict())
+        model.load_state_dict(load_pretrained(ground).state_dict())
     return model
 
 

@@ -109,6 +109,11 @@ def load_validated(ground: Ground, model: str, domain: str) -> SequenceModel:
     return load_model(ground, model_location(ground.night.run_id, c.VALIDATE, model, domain))
 
 
+def load_pretrained(ground: Ground) -> SequenceModel:
+    """The purpose's pretrained model."""
+    return load_model(ground, model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, c.ALL_DOMAINS))
+
+
 def load_model(ground: Ground, location: str) -> SequenceModel:
     """A model of this run, refused if it was trained on other ids."""
     path = ground.night.lake.at(location)

@@ -1,6 +1,6 @@
 """A night's pretrained model and held-out users in, every head's NDCG@10 at every support size out: in time, ranking.
 
-The product's own machinery (jobs/meta_train.py): the support is a user's latest k events of the domain, all strictly
+The product's own machinery (jobs/heads.py): the support is a user's latest k events of the domain, all strictly
 before the query, and the query is what the user did next, ranked among the candidates. Half of the held-out users stop
 the training, the other half judge. What meta_report says of one method is said here of all, for the same users at every
 size and with a value for each user.
@@ -20,7 +20,7 @@ from crossrec_core.tensors.meta_heads import POOLED
 from crossrec_core.tensors.meta_validation import LIST_LENGTH, Answer, Judged, judge
 from crossrec_core.tensors.validation import HeldOut, take_held_out
 from jobs.ground import Ground
-from jobs.meta_train import judged_domains, new_head, on_device, read_model, to_answers, to_asking, train
+from jobs.heads import judged_domains, new_head, on_device, read_model, to_answers, to_asking, train
 
 METHODS = ("bayes", "maml", "fomaml", "anil", "reptile", "prototypes", "neural_process")
 

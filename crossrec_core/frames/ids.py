@@ -68,10 +68,10 @@ def check_id_types(
     for row in spaces.orderBy(space).collect():
         num_matched = row["num_now"] - (row["num_unknown"] or 0)
         if num_matched < MIN_MATCHED_SHARE * row["num_now"] and row["old_integers"] != row["now_integers"]:
-            was, now = ("integers", "text") if row["old_integers"] else ("text", "integers")
+            before, after = ("integers", "text") if row["old_integers"] else ("text", "integers")
             raise LakeError(
-                f"{table}: ids of space {row[space]!r} were {was}, this run's are {now} (e.g. {row['example']!r}), and "
-                f"{num_matched} of {row['num_now']} are known; expected ids of one type; mend the id column of "
+                f"{table}: ids of space {row[space]!r} were {before}, this run's are {after} (e.g. {row['example']!r}),"
+                f" and {num_matched} of {row['num_now']} are known; expected ids of one type; mend the id column of "
                 "the log, or use a new lake.path"
             )
 

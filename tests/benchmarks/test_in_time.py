@@ -12,7 +12,7 @@ from crossrec_core.tensors.learning_curves import split_users
 from crossrec_core.tensors.meta_validation import in_context, judge
 from jobs import pretrain
 from jobs.ground import read_ground
-from jobs.meta_train import on_device, read_model, to_asking
+from jobs.heads import on_device, read_model, to_asking
 from jobs.steps import Night
 from tests.jobs.test_training import read_settings, write_world
 
