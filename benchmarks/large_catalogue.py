@@ -1,10 +1,12 @@
 """A made-up catalogue that is larger than what a worker may hold in, seconds and peak memory of its lists out, as JSON.
 
 Every search runs in a process of its own, which maps the items' vectors shard by shard. Lists with shards must be those
-without, bit for bit, and the peak below the limit.
+without, bit for bit, and the peak below the limit. Vectors are normal and independent, or with --topics lie around so
+many centres, as trained ones do; only then does an index by cells (--index) have something to find.
 
 python benchmarks/large_catalogue.py                                    # 10 million items of width 64
 python benchmarks/large_catalogue.py --items 200000 --shard-mib 16      # a minute less
+python benchmarks/large_catalogue.py --items 1000000 --topics 5000 --index
 """
 
 import json
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import typer
 from torch import Tensor
@@ -30,14 +33,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 from benchmarks.feed import describe_machine
 from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.block_scores import BlockScores, Product
-from crossrec_core.tensors.int8 import compress_table
+from crossrec_core.tensors.cells import build_cells, open_cells
+from crossrec_core.tensors.int8 import Int8Rows, compress_table
 from crossrec_core.tensors.item_vectors import FLOAT_BYTES, MappedVectors
-from crossrec_core.tensors.search import COMPRESSED, EXACT, Search, find_exactly, find_in_int8
+from crossrec_core.tensors.search import APPROXIMATE, COMPRESSED, EXACT, Search, find_exactly, find_in_pool
 from crossrec_core.tensors.user_batch import Ragged
 
 BLOCK_ROWS = 100_000
 NAME = "vectors_VD"
 MIB, GIB = 2**20, 2**30
+NO_ROWS = Int8Rows(torch.empty(0, 0, dtype=torch.int8), torch.empty(0))
+
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class Asked:
     seen: int
     n: int
     threads: int
+    topics: int
+    num_probes: int
 
 
 @dataclass(frozen=True)
@@ -72,16 +81,22 @@ def main(
     shard_mib: Annotated[int, typer.Option(min=1, help="vectors that are mapped at a time")] = 512,
     limit_gib: Annotated[float, typer.Option(help="what no process may exceed")] = 8.0,
     threads: Annotated[int, typer.Option(help="0 for one per core")] = 0,
+    topics: Annotated[int, typer.Option(min=0, help="centres that vectors lie around; 0: none")] = 0,
+    index: Annotated[bool, typer.Option(help="build an index by cells and search it too")] = False,
+    num_probes: Annotated[int, typer.Option(min=1, help="cells of the index that a user's search looks into")] = 64,
 ) -> None:
-    """Make the lists without shards, with them, and with them in eight bits; check and print."""
+    """Make the lists without shards, with them, with them in eight bits and from an index; check and print."""
     ways = {
         "whole": (EXACT, 0),
         "shards": (EXACT, shard_mib * MIB),
         "shards, compressed": (COMPRESSED, shard_mib * MIB),
+        **({"shards, index": (APPROXIMATE, shard_mib * MIB)} if index else {}),
     }
     with tempfile.TemporaryDirectory() as folder:
-        asked = Asked(Path(folder) / "items.safetensors", users, seen, n, threads or torch.get_num_threads())
-        write_vectors(asked.file, items=items, width=width)
+        asked = Asked(
+            Path(folder) / "items.safetensors", users, seen, n, threads or torch.get_num_threads(), topics, num_probes
+        )
+        write_vectors(asked.file, items=items, width=width, topics=topics)
         found = {name: in_own_process(asked, *way) for name, way in ways.items()}
     check(found, limit_gib=limit_gib)
     results = {
@@ -95,20 +110,24 @@ def main(
         "machine": describe_machine(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "numba")}},
         "settings": {"items": items, "width": width, "users": users, "seen": seen, "n": n, "shard_mib": shard_mib,
-                     "limit_gib": limit_gib, "threads": asked.threads},
+                     "limit_gib": limit_gib, "threads": asked.threads, "topics": topics, "num_probes": num_probes},
         "results": results,
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     typer.echo(f"{items:,} items, width {width}: {items * width * FLOAT_BYTES / GIB:.2f} GiB; {users:,} users")
     for name, row in results.items():
-        typer.echo(f"  {name:<20}{row['seconds']:>9.2f} s{row['peak_mib']:>8,} MiB{row['recall']:>10.5f}")
+        typer.echo(
+            f"  {name:<20}{row['prepare_s']:>9.2f} s before,{row['seconds']:>9.2f} s{row['peak_mib']:>8,} MiB"
+            f"{row['recall']:>10.5f}"
+        )
     typer.echo(f"written to {out}")
 
 
-def write_vectors(file: Path, *, items: int, width: int) -> None:
+def write_vectors(file: Path, *, items: int, width: int, topics: int = 0) -> None:
     """Random vectors, a block at a time: the file is never in memory."""
     generator = np.random.default_rng(0)
+    centres = draw_centres(topics, width)
     entry = {"dtype": "F32", "shape": [items, width], "data_offsets": [0, items * width * FLOAT_BYTES]}
     head = json.dumps({NAME: entry}).encode()
     head += b" " * (-len(head) % 8)
@@ -116,7 +135,21 @@ def write_vectors(file: Path, *, items: int, width: int) -> None:
         stream.write(len(head).to_bytes(8, "little") + head)
         for lo in range(0, items, BLOCK_ROWS):
             rows = min(BLOCK_ROWS, items - lo)
-            stream.write(generator.standard_normal((rows, width), dtype=np.float32).tobytes())
+            stream.write(draw_around(centres, rows, generator).tobytes())
+
+
+def draw_centres(topics: int, width: int) -> Floats:
+    """The same for items and users; without topics everything lies around 0."""
+    if not topics:
+        return np.zeros((1, width), dtype=np.float32)
+    return np.random.default_rng(1).standard_normal((topics, width), dtype=np.float32)
+
+
+def draw_around(centres: Floats, rows: int, generator: np.random.Generator) -> Floats:
+    """Vectors as far from their centre as centres are from 0."""
+    noise: Floats = generator.standard_normal((rows, centres.shape[1]), dtype=np.float32)
+    noise += centres[generator.integers(len(centres), size=rows)]
+    return noise
 
 
 def in_own_process(asked: Asked, kind: str, shard_bytes: int) -> Found:
@@ -130,10 +163,15 @@ def search_once(asked: Asked, kind: str, shard_bytes: int) -> Found:
     torch.set_num_threads(asked.threads)
     vectors_at = MappedVectors(asked.file, NAME, shard_bytes=shard_bytes)
     started = time.perf_counter()
-    small = compress_table(vectors_at, vectors_at.num_items) if kind == COMPRESSED else None
+    small = compress_table(vectors_at, vectors_at.num_items) if kind == COMPRESSED else NO_ROWS
+    cells = None
+    if kind == APPROXIMATE:
+        build_cells(asked.file.parent, vectors_at, seed=0)
+        cells = open_cells(asked.file.parent, vectors_at.num_items)
     prepare_s = time.perf_counter() - started
     generator = torch.Generator().manual_seed(1)
-    queries_BD = torch.randn(asked.users, vectors_at.width, generator=generator)
+    centres = draw_centres(asked.topics, vectors_at.width)
+    queries_BD = torch.from_numpy(draw_around(centres, asked.users, np.random.default_rng(2)))
     rows_S = torch.arange(asked.users).repeat_interleave(asked.seen)
     seen = Ragged(rows_S, torch.randint(vectors_at.num_items, (len(rows_S),), generator=generator))
     scores = BlockScores(
@@ -141,13 +179,13 @@ def search_once(asked: Asked, kind: str, shard_bytes: int) -> Found:
         at=lambda rows_P, positions_P: (queries_BD[rows_P] * vectors_at(positions_P)).sum(dim=1),
         is_personal_B=torch.ones(asked.users, dtype=torch.bool),
         probability=None,
-        product=Product(queries_BD, vectors_at, lambda: small) if small else None,
+        product=Product(queries_BD, vectors_at, lambda: small, cells),
     )
-    search = Search(asked.n, kind=kind)
+    search = Search(asked.n, kind=kind, num_probes=asked.num_probes)
     find_exactly(search, scores, min(vectors_at.num_items, 4096), Ragged(rows_S[:0], rows_S[:0]))
     started = time.perf_counter()
-    if kind == COMPRESSED:
-        positions_BN, scores_BN, holds_B = find_in_int8(search, scores, seen)
+    if kind != EXACT:
+        positions_BN, scores_BN, holds_B = find_in_pool(search, scores, seen)
         assert bool(holds_B.all()), "someone here has no whole list"
     else:
         positions_BN, scores_BN = find_exactly(search, scores, vectors_at.num_items, seen)
@@ -174,7 +212,7 @@ def check(found: dict[str, Found], *, limit_gib: float) -> None:
         raise CrossRecError(
             f"shards: row {row}: {shards.positions_BN[row].tolist()}; without {whole.positions_BN[row].tolist()}"
         )
-    for name in ("shards", "shards, compressed"):
+    for name in [name for name in found if name != "whole"]:
         if found[name].peak_mib > limit_gib * 1024:
             raise CrossRecError(f"{name}: peak of {found[name].peak_mib:,.0f} MiB; expected at most {limit_gib} GiB")
 

@@ -37,7 +37,7 @@ from benchmarks.train_step import time_in_turns
 from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.block_scores import BlockScores, Product
 from crossrec_core.tensors.int8 import Int8Rows, compress_table
-from crossrec_core.tensors.search import COMPRESSED, Search, find_exactly, find_in_int8
+from crossrec_core.tensors.search import COMPRESSED, Search, find_exactly, find_in_pool
 from crossrec_core.tensors.topk import BLOCK_ITEMS
 from crossrec_core.tensors.user_batch import Ragged
 
@@ -198,7 +198,7 @@ def select(batch: Problem) -> tuple[Tensor, Tensor]:
 
 def select_compressed(batch: Problem, small: Int8Rows) -> Tensor:
     """This project's way in eight bits."""
-    positions_BN, _, holds_B = find_in_int8(Search(batch.n, kind=COMPRESSED), *as_scores(batch, small))
+    positions_BN, _, holds_B = find_in_pool(Search(batch.n, kind=COMPRESSED), *as_scores(batch, small))
     assert bool(holds_B.all()), "someone here has no whole list"
     return positions_BN
 

@@ -387,11 +387,17 @@ class ScoreSettings:
     block_items: int = setting("A worker holds at most batch_users times so many scores at once.", low=1)
     search: str = setting(
         "exact scores every candidate. compressed multiplies in eight bits and scores the best anew, for models whose "
-        "scores are products of vectors (neural ones, factors, texts; no blend); search_report says what that loses.",
-        choices=("exact", "compressed"),
+        "scores are products of vectors (neural ones, factors, texts; no blend). approximate looks into the nearest "
+        "cells of an index (pip install 'crossrec[faiss]') in domains of cells_from candidates or more, and is "
+        "compressed elsewhere. search_report says what either loses.",
+        choices=("exact", "compressed", "approximate"),
     )
-    oversample: float = setting("compressed: candidates that are scored anew, as a multiple of n.", low=1)
-    recall_users: int = setting("compressed: users whose lists are held against exact ones.", low=1)
+    oversample: float = setting(
+        "compressed, approximate: candidates that are scored anew, as a multiple of n.", low=1
+    )  # fmt: skip
+    recall_users: int = setting("compressed, approximate: users whose lists are held against exact ones.", low=1)
+    cells_from: int = setting("approximate: candidates of a domain from which it gets an index.", low=1)
+    num_probes: int = setting("approximate: cells that a user's search looks into.", low=1)
     shard_mib: int = setting(
         "Item vectors of a model that a worker maps at a time, MiB; 0 for an eighth of the driver machine's memory, "
         "shared out among its workers.",

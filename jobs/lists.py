@@ -23,7 +23,8 @@ from crossrec_core.tensors.candidates import read_label_nums
 from crossrec_core.tensors.item_names import write_item_names
 from crossrec_core.tensors.list_files import ListsWrite, LoadListWriter
 from crossrec_core.tensors.scorer import LoadModels, ModelFolder
-from crossrec_core.tensors.search import Search
+from crossrec_core.tensors.search import APPROXIMATE, Search
+from jobs.cells import ensure_cells
 from jobs.search_report import write_search_report
 from jobs.steps import Night
 
@@ -113,6 +114,7 @@ def to_load(
         threads=settings.score.threads_per_worker,
         workers_per_host=workers_per_host(spark),
         shard_bytes=shard_bytes(settings.score.shard_mib, workers_per_host(spark)),
+        with_cells=settings.score.search == APPROXIMATE,
     )
 
 
@@ -157,7 +159,9 @@ def write_lists(
     )
     load = to_load(models, settings, night, spark, purpose=purpose, candidates_run=candidates_run)
     rules = settings.score
-    search = Search(rules.n, rules.block_items, rules.search, rules.oversample)
+    search = Search(rules.n, rules.block_items, rules.search, rules.oversample, rules.num_probes)
+    if search.kind == APPROXIMATE:
+        ensure_cells([model.location for model in models], settings, night)
     get_writer = LoadListWriter(load, write, search)
     written = recommend.write_lists(users.unionByName(fallback), get_writer, batch_users=rules.batch_users)
     spark.sparkContext.setJobDescription(f"write {t.RECOMMENDATIONS.name}")  # what Spark's UI shows

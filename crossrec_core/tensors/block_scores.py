@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from crossrec_core.tensors.candidates import Candidates
+from crossrec_core.tensors.cells import Cells
 from crossrec_core.tensors.int8 import Int8Rows
 from crossrec_core.tensors.item_vectors import VectorsAt
 from crossrec_core.tensors.user_batch import UserBatch
@@ -24,11 +25,12 @@ FILL_TOP = -float(2**23)
 
 @dataclass(frozen=True)
 class Product:
-    """Scores that are products of vectors, wherever a model has something to say: what ``search`` can compress."""
+    """Scores that are products of vectors, wherever a model has something to say: what ``search`` can shorten."""
 
     queries_BD: Tensor
     vectors_at: VectorsAt
     in_int8: Callable[[], Int8Rows]  # the candidates' vectors in eight bits, made when first asked for, and kept
+    cells: Cells | None = None  # an index of them, where one was built
 
 
 @dataclass(frozen=True)

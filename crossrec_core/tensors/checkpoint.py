@@ -19,6 +19,7 @@ from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
 from crossrec_core.tensors.folders import open_folder, read_json, read_tensors, replace_folder, write_json
 from crossrec_core.tensors.ranker import Ranker, load_ranker, save_ranker
 
+VECTORS_FILE = "vectors_VD.safetensors"
 # What the item table reads and does not learn: saved once, beside the weights
 ITEM_INPUTS = ("text_vectors_IK", "attribute_nums_IA", "attribute_weights_IA")
 
@@ -53,7 +54,7 @@ def save_checkpoint(
         save_file(weights, staging / "weights.safetensors")
         save_file({name: getattr(model.items, name).cpu() for name in ITEM_INPUTS}, staging / "item_inputs.safetensors")
         if candidates_V is not None:
-            save_file({"vectors_VD": precompute_vectors(model, candidates_V)}, staging / "vectors_VD.safetensors")
+            save_file({"vectors_VD": precompute_vectors(model, candidates_V)}, staging / VECTORS_FILE)
         if ranker is not None:
             save_ranker(staging, ranker)
         write_json(staging / "config.json", asdict(model.config))

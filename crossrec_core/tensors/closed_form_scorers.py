@@ -21,6 +21,7 @@ from crossrec_core.tensors.block_scores import (
     pad_rows,
     with_fill,
 )
+from crossrec_core.tensors.cells import Cells, open_cells
 from crossrec_core.tensors.folders import read_tensors
 from crossrec_core.tensors.int8 import Int8Rows, compress_table
 from crossrec_core.tensors.item_vectors import MappedVectors, VectorsAt
@@ -32,10 +33,11 @@ WEIGHTS_FILE = "weights.safetensors"
 
 @dataclass(frozen=True)
 class ItemFactors:
-    """The candidates' vectors, and the same in eight bits."""
+    """The candidates' vectors, the same in eight bits, and an index of them where one was built."""
 
     vectors_at: VectorsAt
     in_int8: Callable[[], Int8Rows]
+    cells: Cells | None
 
 
 def load_item_scores(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
@@ -167,7 +169,9 @@ def _look_up(table_DA: Tensor, domains_BL: Tensor, actions_BL: Tensor) -> Tensor
 
 def _map_items(folder: Path, settings: dict[str, Any]) -> ItemFactors:
     vectors_at = MappedVectors(folder / WEIGHTS_FILE, "vectors_VK", shard_bytes=int(settings.get("shard_bytes", 0)))
-    return ItemFactors(vectors_at, cache(lambda: compress_table(vectors_at, vectors_at.num_items)))
+    in_int8 = cache(lambda: compress_table(vectors_at, vectors_at.num_items))
+    cells = open_cells(folder, vectors_at.num_items) if settings.get("with_cells") else None
+    return ItemFactors(vectors_at, in_int8, cells)
 
 
 def _factor_scores(users_BK: Tensor, items: ItemFactors, candidates: DomainCandidates) -> BlockScores:
@@ -183,4 +187,5 @@ def _factor_scores(users_BK: Tensor, items: ItemFactors, candidates: DomainCandi
         dot_P = (users_BK[rows_P] * items.vectors_at(positions_P)).sum(dim=1)
         return torch.where(is_personal_B[rows_P], dot_P, candidates.fill_V[positions_P])
 
-    return BlockScores(block, at, is_personal_B, None, product=Product(users_BK, items.vectors_at, items.in_int8))
+    product = Product(users_BK, items.vectors_at, items.in_int8, items.cells)
+    return BlockScores(block, at, is_personal_B, None, product=product)

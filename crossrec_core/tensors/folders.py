@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,16 +67,27 @@ def has_file(path: str, name: str) -> bool:
     return bool(filesystem.exists(f"{root.rstrip('/')}/{name}"))
 
 
+@contextmanager
+def replace_files(path: str, names: Sequence[str]) -> Iterator[Path]:
+    """Give an empty local folder for some files of the folder at ``path`` (local or URL).
+
+    They take the place of those when the block ends without an error, each in one step and in this order.
+    """
+    local = local_path(path)
+    with tempfile.TemporaryDirectory(prefix=".new.", dir=local) as staging:
+        yield Path(staging)
+        for name in names:
+            if local is not None:
+                os.replace(Path(staging) / name, Path(local) / name)
+            else:
+                filesystem, root = url_to_fs(plain_uri(path))
+                filesystem.put_file(f"{staging}/{name}", f"{root.rstrip('/')}/{name}")
+
+
 def replace_json(path: str, name: str, content: Any) -> None:
     """Put one JSON file of the folder at ``path`` (local or URL) in the place of another, in one step."""
-    local = local_path(path)
-    if local is None:
-        filesystem, root = url_to_fs(plain_uri(path))
-        filesystem.pipe_file(f"{root.rstrip('/')}/{name}", _to_text(content).encode())
-        return
-    with tempfile.TemporaryDirectory(prefix=".json.", dir=local) as staging:
-        write_json(Path(staging) / name, content)
-        os.replace(Path(staging) / name, Path(local) / name)
+    with replace_files(path, [name]) as staging:
+        write_json(staging / name, content)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -21,7 +21,8 @@ from crossrec_core.tensors.block_scores import (
     pad_rows,
     with_fill,
 )
-from crossrec_core.tensors.checkpoint import Checkpoint, load_checkpoint, precompute_vectors
+from crossrec_core.tensors.cells import Cells, open_cells
+from crossrec_core.tensors.checkpoint import VECTORS_FILE, Checkpoint, load_checkpoint, precompute_vectors
 from crossrec_core.tensors.compress import load_int8
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.int8 import compress_table
@@ -37,8 +38,9 @@ COLD_ROWS = 65_536  # cold candidates looked at at once
 def load_neural(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer:
     """Load a sequence model with its candidates' vectors; users without any event are left to the stand-ins."""
     shard_bytes = int(settings.get("shard_bytes", 0))
-    vectors_at = MappedVectors(folder / "vectors_VD.safetensors", "vectors_VD", shard_bytes=shard_bytes)
-    return _scorer(load_checkpoint(str(folder)), vectors_at, candidates)
+    vectors_at = MappedVectors(folder / VECTORS_FILE, "vectors_VD", shard_bytes=shard_bytes)
+    cells = open_cells(folder, vectors_at.num_items) if settings.get("with_cells") else None
+    return _scorer(load_checkpoint(str(folder)), vectors_at, candidates, cells)
 
 
 def load_neural_as_cold(folder: Path, settings: dict[str, Any], candidates: DomainCandidates) -> BlockScorer | None:
@@ -69,7 +71,9 @@ def load_neural_int8(folder: Path, settings: dict[str, Any], candidates: DomainC
     return _scorer(checkpoint, lambda places: checkpoint.model.item_vectors(candidates.items_V[places]), candidates)
 
 
-def _scorer(checkpoint: Checkpoint, vectors_at: VectorsAt, candidates: DomainCandidates) -> BlockScorer:
+def _scorer(
+    checkpoint: Checkpoint, vectors_at: VectorsAt, candidates: DomainCandidates, cells: Cells | None = None
+) -> BlockScorer:  # fmt: skip
     """The scorer of a model; ``vectors_at`` gives the vectors of the candidates at some positions.
 
     A cold candidate without text and attributes has a zero vector. Nothing is known of it, so it is filled.
@@ -100,7 +104,7 @@ def _scorer(checkpoint: Checkpoint, vectors_at: VectorsAt, candidates: DomainCan
             is_real_P = has_events_B[rows_P] & ~is_silent_V[positions_P]
             return torch.where(is_real_P, dot_P, candidates.fill_V[positions_P])
 
-        product = Product(queries_BD, vectors_at, in_int8)
+        product = Product(queries_BD, vectors_at, in_int8, cells)
         if checkpoint.ranker is None:
             return BlockScores(block, at, has_events_B, None, product=product)
         ranker = checkpoint.ranker

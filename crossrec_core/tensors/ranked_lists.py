@@ -21,7 +21,7 @@ from crossrec_core.tensors.block_scores import (
     DomainCandidates,
     final_scores,
 )
-from crossrec_core.tensors.search import EXACT, Search, can_compress, find_exactly, find_in_int8
+from crossrec_core.tensors.search import EXACT, Search, find_exactly, find_in_pool, has_pool
 from crossrec_core.tensors.user_batch import Ragged, UserBatch, find_positions, take_rows, to_ragged, to_user_batch
 
 if TYPE_CHECKING:  # one user's list is scored without pandas: seconds of start-up
@@ -122,13 +122,13 @@ def score_pairs(users: "pd.DataFrame", models: Sequence[LoadedModel]) -> "pd.Dat
 
 
 def _rank(users: UserBatch, model: LoadedModel, search: Search) -> Columns:
-    """Lists of all the users; whom a compressed search cannot answer is searched for exactly."""
+    """Lists of all the users; whom a pool cannot answer is searched for exactly."""
     scores = model.score(users)
     items_V, domain_num = model.candidates.items_V, model.candidates.domain_num
     seen = find_positions(items_V, users.seen[domain_num])
-    if not can_compress(search, scores):
+    if not has_pool(search, scores):
         return _to_columns(users, model, scores, *find_exactly(search, scores, len(items_V), seen))
-    positions_BN, scores_BN, holds_B = find_in_int8(search, scores, seen)
+    positions_BN, scores_BN, holds_B = find_in_pool(search, scores, seen)
     left = torch.nonzero(~holds_B).flatten()
     if len(left):
         others = take_rows(users, left, domain_num)

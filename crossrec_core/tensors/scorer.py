@@ -18,7 +18,9 @@ from crossrec_core.errors import CheckpointError
 from crossrec_core.tensors.blend_scorer import blend_scorer, load_blend
 from crossrec_core.tensors.block_scores import BlockScorer, DomainCandidates, candidates_of
 from crossrec_core.tensors.candidates import Candidates, load_candidates
+from crossrec_core.tensors.checkpoint import VECTORS_FILE
 from crossrec_core.tensors.closed_form_scorers import (
+    WEIGHTS_FILE,
     load_factors,
     load_item_scores,
     load_mapped_factors,
@@ -28,6 +30,7 @@ from crossrec_core.tensors.closed_form_scorers import (
 from crossrec_core.tensors.cold_blend import load_cold
 from crossrec_core.tensors.folders import open_folder, read_json
 from crossrec_core.tensors.head_scorer import load_adapted
+from crossrec_core.tensors.item_vectors import MappedVectors
 from crossrec_core.tensors.neural_scorer import load_neural, load_neural_as_cold, load_neural_int8
 from crossrec_core.tensors.ranked_lists import LoadedModel, compare_lists, score_pairs, score_users
 from crossrec_core.tensors.ranker import load_ranker
@@ -53,6 +56,11 @@ HEAD = "head"  # lies with the pretrained model, whose vectors it reads
 # Models whose scores are products of vectors: a block of candidates is scored without the others
 OF_VECTORS = ("factors", "mapped_factors", "text_vectors", "neural", "neural_int8")
 NEURAL_KINDS = ("neural", "neural_int8", HEAD)
+# Where those vectors lie, by kind of model: file and name; int8 copies unpack theirs
+STORED_VECTORS = {
+    **dict.fromkeys(("factors", "mapped_factors", "text_vectors"), (WEIGHTS_FILE, "vectors_VK")),
+    "neural": (VECTORS_FILE, "vectors_VD"),
+}
 # What can be said of a candidate that nobody has touched, and by which models
 AS_COLD: dict[str, Callable[[Path, dict[str, Any], DomainCandidates], BlockScorer | None]] = {
     "neural": load_neural_as_cold,
@@ -81,6 +89,7 @@ class LoadModels:
     threads: int  # torch threads of the worker; 0 for its share of the cores
     workers_per_host: int
     shard_bytes: int = 0  # item vectors of a model that are mapped at once; 0 for all
+    with_cells: bool = False  # whether an approximate search will ask for the models' indexes
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,7 @@ def load_models(load: LoadModels) -> tuple[LoadedModel, ...]:
     torch.set_num_threads(load.threads or max(1, (os.cpu_count() or 1) // load.workers_per_host))
     candidates = load_candidates(load.candidates_folder)
     by_domain = {number: candidates_of(candidates, number) for number in candidates.items}
-    loaded = tuple(_load_model(model, candidates, by_domain, load.shard_bytes) for model in load.models)
+    loaded = tuple(_load_model(model, candidates, by_domain, load) for model in load.models)
     # Spark's worker collects garbage after every task: a quarter of a second in what torch and numba keep
     gc.freeze()
     return loaded
@@ -156,6 +165,12 @@ def load_source(
     return Source(name, score, is_logit=kind in NEURAL_KINDS, counts_mass=kind == "transitions", score_cold=as_cold)
 
 
+def stored_vectors(folder: Path) -> MappedVectors | None:
+    """The vectors of a model's candidates as they lie in its local folder; None for models without."""
+    kind = read_json(folder / "model.json")["kind"]
+    return MappedVectors(folder / STORED_VECTORS[kind][0], STORED_VECTORS[kind][1]) if kind in STORED_VECTORS else None
+
+
 def sibling(folder: str, name: str, domain: str = "") -> str:
     """The folder of another model of the same run and purpose, as ``lake.model_location``; empty is the same domain."""
     purpose, _, own_domain = folder.rstrip("/").rsplit("/", 2)
@@ -163,7 +178,7 @@ def sibling(folder: str, name: str, domain: str = "") -> str:
 
 
 def _load_model(
-    model: ModelFolder, candidates: Candidates, by_domain: dict[int, DomainCandidates], shard_bytes: int
+    model: ModelFolder, candidates: Candidates, by_domain: dict[int, DomainCandidates], load: LoadModels
 ) -> LoadedModel:
     with open_folder(model.folder) as folder:
         about = _read_about(folder, model.folder, candidates.id_fingerprint)
@@ -171,12 +186,13 @@ def _load_model(
         if about["kind"] == BLEND:
             names = about["settings"]["sources"]
             sources = [
-                load_source(model.folder, name, domain, candidates.id_fingerprint, shard_bytes=shard_bytes)
+                load_source(model.folder, name, domain, candidates.id_fingerprint, shard_bytes=load.shard_bytes)
                 for name in names
             ]
             score = blend_scorer(sources, load_blend(folder), load_ranker(folder), domain, load_cold(folder))
         else:
-            score = _load_score(folder, model.folder, about, domain, shard_bytes=shard_bytes)
+            also = {"shard_bytes": load.shard_bytes, "with_cells": load.with_cells}
+            score = _load_score(folder, model.folder, about, domain, **also)
     holds_rows = about["kind"] not in OF_VECTORS
     return LoadedModel(model.model_index, domain, score, model.segments, holds_rows)
 

@@ -1,7 +1,8 @@
-"""A model's scores of a batch of users in, each user's best unseen candidates out: exactly, or by way of eight bits.
+"""A model's scores of a batch of users in, each user's best unseen candidates out: exactly, or by way of a pool.
 
-Compressed: products in eight bits draw up a pool, somewhat longer than the list, which is scored anew in float32.
-Whoever cannot be answered so, by a rule and not by luck, is left to the exact search.
+A pool is somewhat longer than the list, and is scored anew in float32. Compressed: products in eight bits of all
+candidates draw it up. Approximate: those of the cells of an index that are nearest, where there is an index. Whoever
+cannot be answered so, by a rule and not by luck, is left to the exact search.
 
 B users, V candidates, N list length, M places of a pool, D width.
 """
@@ -20,7 +21,7 @@ from crossrec_core.tensors.selection import compiled
 from crossrec_core.tensors.topk import BLOCK_ITEMS, NOTHING, pool_of_sums, top_n
 from crossrec_core.tensors.user_batch import Ragged
 
-EXACT, COMPRESSED = "exact", "compressed"
+EXACT, COMPRESSED, APPROXIMATE = "exact", "compressed", "approximate"
 PAIRS_AT_ONCE = 4096  # pairs that are scored anew together: their vectors stay in the cache
 
 Floats = npt.NDArray[np.float32]
@@ -34,11 +35,12 @@ class Search:
     block_items: int = BLOCK_ITEMS
     kind: str = EXACT
     oversample: float = 1.5  # M / N
+    num_probes: int = 64  # cells that an approximate search looks into
 
 
-def can_compress(search: Search, scores: BlockScores) -> bool:
-    """Whether these scores are searched in eight bits: those that are no product of vectors never are."""
-    return search.kind == COMPRESSED and scores.product is not None
+def has_pool(search: Search, scores: BlockScores) -> bool:
+    """Whether these scores are searched by way of a pool: those that are no product of vectors never are."""
+    return search.kind != EXACT and scores.product is not None
 
 
 def find_exactly(search: Search, scores: BlockScores, num_candidates: int, seen: Ragged) -> tuple[Tensor, Tensor]:
@@ -49,7 +51,7 @@ def find_exactly(search: Search, scores: BlockScores, num_candidates: int, seen:
     )  # fmt: skip
 
 
-def find_in_int8(search: Search, scores: BlockScores, seen: Ragged) -> tuple[Tensor, Tensor, Tensor]:
+def find_in_pool(search: Search, scores: BlockScores, seen: Ragged) -> tuple[Tensor, Tensor, Tensor]:
     """positions_BN and scores_BN, and whose rows hold: bool [B].
 
     A pool knows neither stand-ins nor candidates whose vector is zero. So the row of a user with nothing but stand-ins,
@@ -59,15 +61,20 @@ def find_in_int8(search: Search, scores: BlockScores, seen: Ragged) -> tuple[Ten
     Raises:
         ValueError: a score that is NaN or infinite.
     """
-    assert scores.product is not None
-    pool_BM = draw_int8_pool(scores.product, ceil(search.n * search.oversample), seen)
-    scores_BM = score_pool(scores.product, pool_BM)
+    product, size = scores.product, ceil(search.n * search.oversample)
+    assert product is not None
+    cells = product.cells if search.kind == APPROXIMATE else None
+    if cells:
+        pool_BM = cells.draw_pool(product.queries_BD, size, seen, num_probes=search.num_probes)
+    else:
+        pool_BM = draw_int8_pool(product, size, seen)
+    scores_BM = score_pool(product, pool_BM)
     # Of equal scores the lower position comes first: the pool ascends, and the sort is stable
     scores_BM, places_BM = scores_BM.sort(dim=1, descending=True, stable=True)
     scores_BN, places_BN = scores_BM[:, : search.n], places_BM[:, : search.n]
     if not bool((scores_BN < torch.inf).all()):
-        raise ValueError("find_in_int8: a score is NaN or +inf; expected numbers")
-    has_zeros = bool((scores.product.in_int8().scale_R == 0).any())
+        raise ValueError("find_in_pool: a score is NaN or +inf; expected numbers")
+    has_zeros = cells.has_zeros if cells else bool((product.in_int8().scale_R == 0).any())
     holds_B = scores.is_personal_B & (scores_BN[:, -1] > (0 if has_zeros else FILL_TOP))
     return pool_BM.gather(1, places_BN), scores_BN, holds_B
 

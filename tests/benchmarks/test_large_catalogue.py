@@ -8,14 +8,14 @@ import torch
 from benchmarks import large_catalogue as large
 from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.item_vectors import MappedVectors
-from crossrec_core.tensors.search import COMPRESSED, EXACT
+from crossrec_core.tensors.search import APPROXIMATE, COMPRESSED, EXACT
 
 
 @pytest.fixture
 def asked(tmp_path, monkeypatch):
     monkeypatch.setattr(large, "BLOCK_ROWS", 1000)
     large.write_vectors(tmp_path / "items.safetensors", items=4500, width=8)
-    return large.Asked(tmp_path / "items.safetensors", users=20, seen=5, n=7, threads=1)
+    return large.Asked(tmp_path / "items.safetensors", users=20, seen=5, n=7, threads=1, topics=0, num_probes=16)
 
 
 def test_the_file_holds_as_many_different_rows_as_were_asked_for(asked):
@@ -32,6 +32,14 @@ def test_shards_give_the_lists_of_the_whole_and_eight_bits_nearly_so(asked):
     assert large.recall(whole, shards) == 1.0
     assert large.recall(whole, compressed) >= 0.99
     assert compressed.peak_mib > 10
+
+
+def test_the_index_finds_what_lies_around_topics(tmp_path):
+    large.write_vectors(tmp_path / "items.safetensors", items=6000, width=8, topics=30)
+    asked = large.Asked(tmp_path / "items.safetensors", users=20, seen=5, n=7, threads=1, topics=30, num_probes=64)
+    exact, found = (large.search_once(asked, kind, 1) for kind in (EXACT, APPROXIMATE))
+    assert large.recall(exact, found) >= 0.99
+    assert found.prepare_s > exact.prepare_s
 
 
 def test_another_list_and_a_peak_above_the_limit_are_one_line(asked):

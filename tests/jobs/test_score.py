@@ -1,5 +1,6 @@
 """score: every model's lists for users with held-out items."""
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.lake import Lake
 from crossrec_core.lake_reader import read_rows
+from crossrec_core.tensors.cells import CELLS_FILE
 from jobs import score
 from jobs.steps import Night
 from tests import scoring_world as world
@@ -107,3 +109,33 @@ def test_what_a_compressed_search_loses_is_written_and_printed(
     assert line in capsys.readouterr().out
     lists("exact")
     assert read_rows(night.lake, t.SEARCH_REPORT) == []
+
+
+def test_an_approximate_search_builds_an_index_once_where_a_model_has_vectors_and_candidates_enough(
+    spark: SparkSession, night: Night, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(night.lake.at(f"checkpoints/{RUN}/{c.BACKTEST}/markov/2"))
+    write_neural(folder, "transferred", 2)
+    order = [c.MODEL, c.DOMAIN, c.USER_ID, c.RANK]
+
+    def lists(search: str, cells_from: int = 1) -> list[tuple[Any, ...]]:
+        scoring = {"n": 5, "search": search, "cells_from": cells_from}
+        score.run(world.read_world_settings(tmp_path, score=scoring), night, spark)
+        return sorted(
+            tuple(row[name] for name in (*order, c.ITEM_ID)) for row in read_rows(night.lake, t.RECOMMENDATIONS)
+        )
+
+    exact = lists("exact")
+    num_candidates = len(world.ITEMS[2])
+    assert lists("approximate", num_candidates + 1) == exact
+    assert not (folder / CELLS_FILE).exists()
+    assert lists("approximate", num_candidates) == exact  # so few candidates are one cell
+    built = (folder / CELLS_FILE).stat()
+    (row,) = read_rows(night.lake, t.SEARCH_REPORT)
+    assert (row["search"], row["recall"]) == ("approximate", 1)
+    said = capsys.readouterr().out
+    assert re.search(r"\nindex of checkpoints/\S+/markov/2: \d+ candidates in 1 cells, 0 s\n", said)
+    assert "approximate search, markov on books: recall@5 of the exact lists 1.00000" in said
+    assert lists("approximate") == exact
+    assert (folder / CELLS_FILE).stat().st_ino == built.st_ino
+    assert [file.name for file in folder.parent.parent.rglob("*.faiss")] == [CELLS_FILE]

@@ -4,6 +4,7 @@ import gc
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,8 +13,9 @@ import torch
 from crossrec_core import columns as c
 from crossrec_core.errors import CheckpointError
 from crossrec_core.tensors import item_vectors
-from crossrec_core.tensors.scorer import LoadModels, LoadRecall, LoadScorer, ModelFolder, load_models
-from crossrec_core.tensors.search import COMPRESSED, Search, find_in_int8
+from crossrec_core.tensors.cells import Cells, build_cells
+from crossrec_core.tensors.scorer import LoadModels, LoadRecall, LoadScorer, ModelFolder, load_models, stored_vectors
+from crossrec_core.tensors.search import APPROXIMATE, COMPRESSED, Search, find_in_pool
 from tests import scoring_world as world
 from tests.oracles import best_items, filled_list, transition_scores
 
@@ -291,6 +293,27 @@ def test_a_compressed_search_gives_everyone_the_exact_lists_those_that_it_cannot
     assert {"nothing", "has nearly all", "both"} <= set(found[found[c.MODEL_INDEX] == 2][c.USER_ID])
 
 
+def test_an_approximate_search_asks_the_index_that_lies_with_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    load, search = write_factors(tmp_path), Search(2, 5, APPROXIMATE, 3.0)
+    exact = in_order(LoadScorer(load, Search(2, 5))()(user_rows()))
+    vectors_at, asked, draw_pool = stored_vectors(tmp_path / "als"), [], Cells.draw_pool
+    assert vectors_at is not None
+    assert stored_vectors(tmp_path / "popularity/1") is None
+    build_cells(tmp_path / "als", vectors_at, seed=1)
+
+    def spy(cells: Cells, *arguments: Any, **named: Any) -> torch.Tensor:
+        asked.append(cells.index.ntotal)
+        return draw_pool(cells, *arguments, **named)
+
+    monkeypatch.setattr(Cells, "draw_pool", spy)
+    for with_cells in (False, True):
+        found = in_order(LoadScorer(replace(load, with_cells=with_cells), search)()(user_rows()))
+        pd.testing.assert_frame_equal(found, exact, rtol=1e-6)
+        assert set(asked) == ({len(world.ITEMS[1])} if with_cells else set())
+
+
 @pytest.mark.parametrize("shard_items", [1, 5, 7, 100])
 @pytest.mark.parametrize("kind", ["exact", COMPRESSED])
 def test_shards_of_any_size_change_no_bit_of_a_list(
@@ -314,11 +337,11 @@ def test_recall_is_counted_for_models_that_multiply_vectors_alone(
     assert compared[c.NUM_FOUND].tolist() == compared[c.NUM_LISTED].tolist()
 
     def lose_the_last(search: Search, scores: object, seen: object) -> tuple[torch.Tensor, ...]:
-        positions_BN, scores_BN, holds_B = find_in_int8(search, scores, seen)  # type: ignore[arg-type]
+        positions_BN, scores_BN, holds_B = find_in_pool(search, scores, seen)  # type: ignore[arg-type]
         positions_BN[:, -1] = -1
         return positions_BN, scores_BN, holds_B
 
-    monkeypatch.setattr("crossrec_core.tensors.ranked_lists.find_in_int8", lose_the_last)
+    monkeypatch.setattr("crossrec_core.tensors.ranked_lists.find_in_pool", lose_the_last)
     poorer = LoadRecall(load, Search(4, 5, COMPRESSED, 3.0))()(user_rows())
     lost = (poorer[c.NUM_LISTED] - poorer[c.NUM_FOUND]).tolist()
     assert set(lost) == {0, 1}
