@@ -4,20 +4,18 @@ python benchmarks/feed.py --out benchmarks/results/feed.json
 """
 
 import json
-import os
 import platform
 import statistics
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -27,6 +25,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
+from benchmarks.timing import describe_machine, time_in_turns
 from crossrec_core.tensors.feed import read_batches
 from crossrec_core.tensors.petastorm_arrow import install
 
@@ -55,7 +54,8 @@ def main(
             "petastorm alone": lambda: from_petastorm(paths, batch_size=batch_size, threads=threads),
             "pyarrow.dataset": lambda: from_pyarrow(paths, batch_size=batch_size),
         }
-        seconds = time_in_turns(readers, repetitions=repetitions, rows=rows)
+        passes = {name: partial(read_all, reader, rows=rows) for name, reader in readers.items()}
+        seconds = time_in_turns(passes, repetitions=repetitions, untimed=1)
     results = summarise(seconds, rows=rows)
     report = {
         "machine": describe_machine(),
@@ -117,18 +117,10 @@ def from_pyarrow(paths: list[str], *, batch_size: int) -> Batches:
         yield {name: torch.from_numpy(values.copy()) for name, values in arrays.items()}
 
 
-def time_in_turns(readers: dict[str, Callable[[], Batches]], *, repetitions: int, rows: int) -> dict[str, list[float]]:
-    """Seconds per full pass by reader; one untimed pass each first, then all readers once per repetition."""
-    seconds: dict[str, list[float]] = {name: [] for name in readers}
-    for repetition in range(repetitions + 1):
-        for name, read in readers.items():
-            started = time.perf_counter()
-            seen = sum(len(batch["user_num"]) for batch in read())
-            elapsed = time.perf_counter() - started
-            assert seen == rows, f"{name} gave {seen} rows of {rows}"
-            if repetition > 0:
-                seconds[name].append(round(elapsed, 4))
-    return seconds
+def read_all(reader: Callable[[], Batches], *, rows: int) -> None:
+    """One full pass, refused unless it gives all rows."""
+    seen = sum(len(batch["user_num"]) for batch in reader())
+    assert seen == rows, f"{seen} rows of {rows}"
 
 
 def summarise(seconds: dict[str, list[float]], *, rows: int) -> dict[str, dict[str, float]]:
@@ -138,18 +130,6 @@ def summarise(seconds: dict[str, list[float]], *, rows: int) -> dict[str, dict[s
     return {
         name: {"median_s": median, "rows_per_s": round(rows / median), "times_pyarrow": round(median / floor, 2)}
         for name, median in medians.items()
-    }
-
-
-def describe_machine() -> dict[str, object]:
-    """CPU model, cores and memory."""
-    cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text().splitlines() if cpus.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
     }
 
 

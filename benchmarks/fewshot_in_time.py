@@ -17,7 +17,6 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.feed import describe_machine
 from benchmarks.fewshot_suite.in_time import judge_heads
 from benchmarks.fewshot_suite.report import of_size, relative
 from benchmarks.quality import check_data, convert, files_of
@@ -27,6 +26,7 @@ from benchmarks.quality_suites.nights import part_settings, run_shared, say
 from benchmarks.quality_suites.origin import hashes
 from benchmarks.quality_suites.page import ABOUT, update_page
 from benchmarks.quality_suites.suite import Suite, read_suite
+from benchmarks.timing import describe_machine
 from crossrec_core import columns as c
 from crossrec_core.cli.one_line import one_line_errors
 from jobs.ground import read_ground

@@ -28,7 +28,6 @@ from pyspark.sql import SparkSession
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.feed import describe_machine
 from benchmarks.scoring_suite.scene import (
     FIRST_DAY,
     SECONDS_BETWEEN_EVENTS,
@@ -38,7 +37,7 @@ from benchmarks.scoring_suite.scene import (
     prepare_scene,
     write_events,
 )
-from benchmarks.train_step import time_in_turns
+from benchmarks.timing import describe_machine, time_in_turns
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import write_rows

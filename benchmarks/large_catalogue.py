@@ -30,7 +30,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.feed import describe_machine
+from benchmarks.timing import describe_machine
 from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.block_scores import BlockScores, Product
 from crossrec_core.tensors.cells import build_cells, open_cells

@@ -30,12 +30,11 @@ from pyspark.sql import functions as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.feed import describe_machine
 from benchmarks.made_lists import DOMAIN, MODEL, write_files
 from benchmarks.peers.environments import peer_python
 from benchmarks.peers.registry import RANX, RECTOOLS_METRICS, REPLAY_ON_POLARS, REPLAY_ON_SPARK
+from benchmarks.timing import describe_machine, time_in_turns
 from benchmarks.topn_kernel import Command, workers
-from benchmarks.train_step import time_in_turns
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.config import DEFAULTS, read_config

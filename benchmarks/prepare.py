@@ -29,7 +29,6 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.feed import describe_machine
 from benchmarks.peers.environments import peer_python
 from benchmarks.peers.registry import PANDAS, POLARS, REPLAY_PREPARE, WORKERS
 from benchmarks.prepare_log import (
@@ -44,6 +43,7 @@ from benchmarks.prepare_log import (
 )
 from benchmarks.prepare_problem import OUR_FOLDER
 from benchmarks.prepare_results import Print, check_same, print_files, print_lake
+from benchmarks.timing import describe_machine
 from benchmarks.topn_kernel import Command, workers
 from crossrec_core.errors import CrossRecError
 from jobs.memory import MemoryMeter

@@ -26,12 +26,11 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.feed import describe_machine
 from benchmarks.peers.registry import RECTOOLS_LISTS, REPLAY_LISTS
 from benchmarks.scoring_suite.checks import check_lists
 from benchmarks.scoring_suite.contenders import TITLES, Contender, Name, start
 from benchmarks.scoring_suite.scene import Shape, job_settings, prepare_scene, save_scene, write_events
-from benchmarks.train_step import time_in_turns
+from benchmarks.timing import describe_machine, time_in_turns
 from crossrec_core.errors import ConfigError
 from jobs.steps import spark_session
 

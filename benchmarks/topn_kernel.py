@@ -30,10 +30,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.feed import describe_machine
 from benchmarks.peers.environments import peer_python
 from benchmarks.peers.registry import FAISS, IMPLICIT, WORKERS
-from benchmarks.train_step import time_in_turns
+from benchmarks.timing import describe_machine, time_in_turns
 from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.block_scores import BlockScores, Product
 from crossrec_core.tensors.int8 import Int8Rows, compress_table

@@ -29,13 +29,12 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.feed import describe_machine
 from benchmarks.peers.environments import peer_python
 from benchmarks.peers.registry import RECBOLE_EPOCHS, RECTOOLS_EPOCHS, REPLAY_EPOCHS, WORKERS, Package
+from benchmarks.timing import describe_machine, time_in_turns
 from benchmarks.topn_kernel import Command, workers
 from benchmarks.train_data import LOGS, Sequences, Task, save_task, to_sequences
 from benchmarks.train_memory import measure_loss_memory
-from benchmarks.train_step import time_in_turns
 from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.topk import top_n
 from crossrec_core.tensors.validation import ndcg

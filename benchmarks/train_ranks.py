@@ -23,7 +23,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.feed import describe_machine
+from benchmarks.timing import describe_machine
 from benchmarks.train_step import CPU, LEARNING_RATE, made_batch, made_model
 from crossrec_core.tensors.batches import Batch
 from crossrec_core.tensors.fit import EpochReport, FitPlan, fit

@@ -9,8 +9,7 @@ import json
 import platform
 import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +21,7 @@ from torch.optim import Optimizer, SparseAdam
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.feed import describe_machine
+from benchmarks.timing import describe_machine, time_in_turns
 from crossrec_core.config import DEFAULTS, read_config
 from crossrec_core.tensors.batches import Batch, to_batch
 from crossrec_core.tensors.devices import autocast
@@ -135,26 +134,6 @@ def made_model(*, domains: int, items: int, length: int, width: int, layers: int
     )  # fmt: skip
     texts_IK = torch.randn(domains * items + 1, dimensions, generator=torch.Generator().manual_seed(2)).half()
     return build_model(config, seed=3, text_vectors_IK=texts_IK, attributes=None)
-
-
-def time_in_turns(
-    steps: Mapping[str, Callable[[], object]], *, repetitions: int, untimed: int = 2,
-    fewer: Mapping[str, int] | None = None,
-) -> dict[str, list[float]]:  # fmt: skip
-    """Seconds per step by way; ``untimed`` steps of each first, then all ways once per repetition.
-
-    A way that ``fewer`` names takes part in the first repetitions only, as many as it says.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for repetition in range(-untimed, repetitions):
-        for name, step in steps.items():
-            if repetition >= (fewer or {}).get(name, repetitions):
-                continue
-            started = time.perf_counter()
-            step()
-            if repetition >= 0:
-                seconds[name].append(round(time.perf_counter() - started, 5))
-    return seconds
 
 
 def summarise(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.feed import describe_machine
 from benchmarks.fewshot_suite.one_split import Found, SplitPlan, run_split
 from benchmarks.fewshot_suite.ratings import Ratings
 from benchmarks.quality_suites.measure import measure
 from benchmarks.quality_suites.origin import sha256
 from benchmarks.quality_suites.page import ABOUT, ROOT
 from benchmarks.quality_suites.suite import Suite
+from benchmarks.timing import describe_machine
 from crossrec_core import columns as c
 from jobs.steps import describe_versions
 

@@ -1,6 +1,7 @@
 import torch
 
-from benchmarks.train_step import WAYS, made_batch, summarise, time_in_turns, training_step
+from benchmarks.timing import time_in_turns
+from benchmarks.train_step import WAYS, made_batch, summarise, training_step
 
 SIZES = {"domains": 2, "items": 50, "length": 6}
 
