@@ -417,7 +417,7 @@ RECOMMENDATIONS = Table(
 )
 
 SEARCH_REPORT = Table(
-    "search_report", "a model's compressed search on a domain, held against the exact one on a sample of users",
+    "search_report", "a model's search on a domain that is not exact, against the exact one for a sample of users",
     (c.PURPOSE, c.MODEL, c.DOMAIN),
     (
         RUN_ID, PURPOSE, MODEL, DOMAIN, Column("search", "string", "score.search"),

@@ -1,4 +1,4 @@
-"""A compressed search and a sample of the users in, its recall against the exact search out: a row and a line each."""
+"""A search that is not exact and a sample of users in, its recall against the exact one out: a row and a line each."""
 
 from collections.abc import Sequence
 

@@ -111,7 +111,7 @@ class LoadScorer:
 
 @dataclass(frozen=True)
 class LoadRecall:
-    """Holds a compressed search's lists against exact ones, for the models that can be searched so."""
+    """Holds lists of a search by way of a pool against exact ones, for the models that can be searched so."""
 
     load: LoadModels
     search: Search
