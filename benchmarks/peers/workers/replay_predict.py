@@ -19,6 +19,7 @@ from replay.nn.transform.template import make_default_sasrec_transforms
 from replay.utils.session_handler import get_spark_session
 
 BATCH_USERS = 256  # the fastest of 32, its example's, to 1,024
+USERS_AT_ONCE = 50_000  # their lists are Python's numbers on the driver: above 13 GiB for 200,000 users
 
 folder, n = Path(sys.argv[1]), int(sys.argv[2])
 threads, width, layers, heads, history, memory_gib = (int(argument) for argument in sys.argv[3:])
@@ -39,10 +40,18 @@ body = SasRec.from_params(
 )  # fmt: skip
 model = LightningModule(body).eval()
 columns = {"user_id": {}, "item_id": {"shape": history, "padding": items}, "seen_ids": {"shape": seen, "padding": -1}}
-for _ in sys.stdin:
+everyone = pq.read_table(folder / "histories.parquet")
+parts = [folder / f"histories_{number}.parquet" for number in range(-(-len(everyone) // USERS_AT_ONCE))]
+for number, part in enumerate(parts):
+    pq.write_table(everyone.slice(number * USERS_AT_ONCE, USERS_AT_ONCE), part)
+del everyone
+
+
+def predict(part: Path, mode: str) -> None:
+    """Lists of some users, as RePlay's documentation makes them."""
     histories = ParquetModule(
         batch_size=BATCH_USERS, metadata={"predict": columns}, transforms=make_default_sasrec_transforms(schema),
-        predict_path=str(folder / "histories.parquet"),
+        predict_path=str(part),
     )  # fmt: skip
     best = SparkTopItemsCallback(
         n, query_column="user_id", item_column="item_id", rating_column="score", spark_session=spark,
@@ -53,5 +62,10 @@ for _ in sys.stdin:
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.predict(model, datamodule=histories, return_predictions=False)
-    best.get_result().write.mode("overwrite").parquet(str(folder / "replay"))
+    best.get_result().write.mode(mode).parquet(str(folder / "replay"))
+
+
+for _ in sys.stdin:
+    for number, part in enumerate(parts):
+        predict(part, "append" if number else "overwrite")
     print("solved", flush=True)
