@@ -41,6 +41,7 @@ from crossrec_core.tensors.user_batch import Ragged
 
 BLOCK_ROWS = 100_000
 NAME = "vectors_VD"
+VERSIONS = ("torch", "numba", "faiss-cpu")
 MIB, GIB = 2**20, 2**30
 NO_ROWS = Int8Rows(torch.empty(0, 0, dtype=torch.int8), torch.empty(0))
 
@@ -108,7 +109,7 @@ def main(
     }  # fmt: skip
     report = {
         "machine": describe_machine(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "numba")}},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         "settings": {"items": items, "width": width, "users": users, "seen": seen, "n": n, "shard_mib": shard_mib,
                      "limit_gib": limit_gib, "threads": asked.threads, "topics": topics, "num_probes": num_probes},
         "results": results,

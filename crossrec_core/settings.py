@@ -392,9 +392,7 @@ class ScoreSettings:
         "compressed elsewhere. search_report says what either loses.",
         choices=("exact", "compressed", "approximate"),
     )
-    oversample: float = setting(
-        "compressed, approximate: candidates that are scored anew, as a multiple of n.", low=1
-    )  # fmt: skip
+    oversample: float = setting("compressed, approximate: candidates that are scored anew, as a multiple of n.", low=1)
     recall_users: int = setting("compressed, approximate: users whose lists are held against exact ones.", low=1)
     cells_from: int = setting("approximate: candidates of a domain from which it gets an index.", low=1)
     num_probes: int = setting("approximate: cells that a user's search looks into.", low=1)

@@ -138,6 +138,8 @@ class LoadPairScorer:
 def load_models(load: LoadModels) -> tuple[LoadedModel, ...]:
     """Memory-map every model and the candidates; a worker that is used again finds them here."""
     torch.set_num_threads(load.threads or max(1, (os.cpu_count() or 1) // load.workers_per_host))
+    gc.unfreeze()  # models that were loaded before those of the last call are gone by now
+    gc.collect()
     candidates = load_candidates(load.candidates_folder)
     by_domain = {number: candidates_of(candidates, number) for number in candidates.items}
     loaded = tuple(_load_model(model, candidates, by_domain, load) for model in load.models)

@@ -2,6 +2,7 @@
 
 import gc
 import pickle
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,26 @@ def test_what_a_worker_has_loaded_is_left_out_of_later_garbage_collections(tmp_p
     try:
         load_models(world.write_world(tmp_path))
         assert gc.get_freeze_count() > 1000  # torch and all
+    finally:
+        gc.unfreeze()
+
+
+def test_what_was_loaded_before_is_not_left_out_for_ever(tmp_path: Path) -> None:
+    class Knot:
+        """Refers to itself, so that counting references never frees it."""
+
+        def __init__(self) -> None:
+            self.me = self
+
+    knot = Knot()
+    is_left = weakref.ref(knot)
+    try:
+        load_models(world.write_world(tmp_path / "first"))
+        del knot
+        gc.collect()
+        assert is_left() is not None  # frozen
+        load_models(world.write_world(tmp_path / "second"))
+        assert is_left() is None
     finally:
         gc.unfreeze()
 
