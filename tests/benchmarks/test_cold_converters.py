@@ -20,6 +20,9 @@ from benchmarks.quality_suites.cold_converters import (
     read_events,
 )
 from benchmarks.quality_suites.converters import CONVERTERS
+from benchmarks.quality_suites.finished import Places
+from benchmarks.quality_suites.nights import part_settings
+from benchmarks.quality_suites.suite import read_suite, suite_file
 
 Rows = list[tuple[str, ...]]
 
@@ -108,6 +111,24 @@ def test_a_new_domain_keeps_its_earliest_events_and_those_of_the_test_days(tmp_p
         own = [event for event in events if event[1] == "Food"]
         assert own[-2:] == window
         assert [event[2] for event in own[:-2]] == [f"i{n}" for n in range(29, 29 - min(k, 30), -1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "log"), [("new_domain", "timed"), ("new_domain_order", "ordered"), ("cold_items", "ordered")]
+)
+def test_every_part_reads_columns_that_its_file_has(name, log, ordered, tmp_path):
+    if log == "timed":
+        rows = [("u", domain, "i", str(CUT_S - DAY_S)) for domain in ("Book", "Food", "Kitchen", "Movie")]
+        write_log(tmp_path / TIMED_LOG, rows)
+    convert(name, ordered if log == "ordered" else tmp_path)
+    places = Places(tmp_path, tmp_path if log == "timed" else ordered, tmp_path)
+    suite = read_suite(suite_file(name))
+    for part in suite.parts:
+        for cut in suite.cuts or ("",):
+            for domain in part_settings(suite, part, cut, suite.seeds[0], places, {}).domains.values():
+                with Path(domain.path).open(encoding="utf-8") as stream:
+                    header = stream.readline().split()
+                assert {domain.user_id, domain.item_id, domain.event_time, domain.domain_column} <= set(header)
 
 
 def read_books(data: Path):
