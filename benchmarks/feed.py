@@ -3,15 +3,12 @@
 python benchmarks/feed.py --out benchmarks/results/feed.json
 """
 
-import json
-import platform
 import statistics
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +22,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.timing import describe_machine, time_in_turns
+from benchmarks.report import write_report
+from benchmarks.timing import time_in_turns
 from crossrec_core.tensors.feed import read_batches
 from crossrec_core.tensors.petastorm_arrow import install
 
@@ -57,19 +55,15 @@ def main(
         passes = {name: partial(read_all, reader, rows=rows) for name, reader in readers.items()}
         seconds = time_in_turns(passes, repetitions=repetitions, untimed=1)
     results = summarise(seconds, rows=rows)
-    report = {
-        "machine": describe_machine(),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("pyarrow", "petastorm", "numpy", "torch")},
-        "settings": {"rows": rows, "files": files, "row_group_rows": row_group_rows, "list_length": LENGTH,
-                     "batch_size": batch_size, "threads": threads, "repetitions": repetitions},
-        "seconds": seconds,
-        "results": results,
-    }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n")
     print_table(results)
-    typer.echo(f"written to {out}")
+    write_report(
+        out,
+        packages=["pyarrow", "petastorm", "numpy", "torch"],
+        settings={"rows": rows, "files": files, "row_group_rows": row_group_rows, "list_length": LENGTH,
+                  "batch_size": batch_size, "threads": threads, "repetitions": repetitions},
+        seconds=seconds,
+        results=results,
+    )  # fmt: skip
 
 
 def write_files(folder: Path, *, rows: int, files: int, row_group_rows: int) -> list[str]:

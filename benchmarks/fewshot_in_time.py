@@ -26,7 +26,7 @@ from benchmarks.quality_suites.nights import part_settings, run_shared, say
 from benchmarks.quality_suites.origin import hashes
 from benchmarks.quality_suites.page import ABOUT, update_page
 from benchmarks.quality_suites.suite import Suite, read_suite
-from benchmarks.timing import describe_machine
+from benchmarks.report import describe_machine
 from crossrec_core import columns as c
 from crossrec_core.cli.one_line import one_line_errors
 from jobs.ground import read_ground

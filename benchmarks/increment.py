@@ -8,15 +8,12 @@ python benchmarks/increment.py                    # 20,000 users
 python benchmarks/increment.py --users 200000     # 200,000 users: 4 million events
 """
 
-import json
-import platform
 import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +25,7 @@ from pyspark.sql import SparkSession
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
+from benchmarks.report import write_report
 from benchmarks.scoring_suite.scene import (
     FIRST_DAY,
     SECONDS_BETWEEN_EVENTS,
@@ -37,7 +35,7 @@ from benchmarks.scoring_suite.scene import (
     prepare_scene,
     write_events,
 )
-from benchmarks.timing import describe_machine, time_in_turns
+from benchmarks.timing import time_in_turns
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
@@ -90,20 +88,16 @@ def main(
         refreshed(scene, "all", everyone=True)
         check_same(scene, num_changed=num_changed)
     results = summarise(seconds)
-    report = {
-        "machine": describe_machine(),
-        "versions": {"python": platform.python_version(),
-                     **{name: version(name) for name in ("pyspark", "torch", "deltalake", "duckdb")}},
-        "settings": {"users": users, "items": items, "seen": seen, "changed": num_changed, "n": n, "width": width,
-                     "history": history, "repetitions": repetitions},
-        "seconds": seconds,
-        "results": results,
-    }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for name, row in results.items():
         typer.echo(f"{name:<26}{row['median_s']:>9.2f} s{row['share_of_whole']:>8.3f} of the whole night")
-    typer.echo(f"written to {out}")
+    write_report(
+        out,
+        packages=["pyspark", "torch", "deltalake", "duckdb"],
+        settings={"users": users, "items": items, "seen": seen, "changed": num_changed, "n": n, "width": width,
+                  "history": history, "repetitions": repetitions},
+        seconds=seconds,
+        results=results,
+    )  # fmt: skip
 
 
 def publish_night(settings: Settings, spark: SparkSession) -> Scene:

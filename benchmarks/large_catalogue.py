@@ -10,14 +10,12 @@ python benchmarks/large_catalogue.py --items 1000000 --topics 5000 --index
 """
 
 import json
-import platform
 import resource
 import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +28,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.timing import describe_machine
+from benchmarks.report import write_report
 from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.block_scores import BlockScores, Product
 from crossrec_core.tensors.cells import build_cells, open_cells
@@ -41,7 +39,6 @@ from crossrec_core.tensors.user_batch import Ragged
 
 BLOCK_ROWS = 100_000
 NAME = "vectors_VD"
-VERSIONS = ("torch", "numba", "faiss-cpu")
 MIB, GIB = 2**20, 2**30
 NO_ROWS = Int8Rows(torch.empty(0, 0, dtype=torch.int8), torch.empty(0))
 
@@ -107,22 +104,19 @@ def main(
         }
         for name, own in found.items()
     }  # fmt: skip
-    report = {
-        "machine": describe_machine(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
-        "settings": {"items": items, "width": width, "users": users, "seen": seen, "n": n, "shard_mib": shard_mib,
-                     "limit_gib": limit_gib, "threads": asked.threads, "topics": topics, "num_probes": num_probes},
-        "results": results,
-    }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     typer.echo(f"{items:,} items, width {width}: {items * width * FLOAT_BYTES / GIB:.2f} GiB; {users:,} users")
     for name, row in results.items():
         typer.echo(
             f"  {name:<20}{row['prepare_s']:>9.2f} s before,{row['seconds']:>9.2f} s{row['peak_mib']:>8,} MiB"
             f"{row['recall']:>10.5f}"
         )
-    typer.echo(f"written to {out}")
+    write_report(
+        out,
+        packages=["torch", "numba", "faiss-cpu"],
+        settings={"items": items, "width": width, "users": users, "seen": seen, "n": n, "shard_mib": shard_mib,
+                  "limit_gib": limit_gib, "threads": asked.threads, "topics": topics, "num_probes": num_probes},
+        results=results,
+    )  # fmt: skip
 
 
 def write_vectors(file: Path, *, items: int, width: int, topics: int = 0) -> None:

@@ -11,14 +11,12 @@ python benchmarks/metrics.py --users 20000 --skip "RePlay on Spark"      # witho
 
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -33,8 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 from benchmarks.made_lists import DOMAIN, MODEL, write_files
 from benchmarks.peers.environments import peer_python
 from benchmarks.peers.registry import RANX, RECTOOLS_METRICS, REPLAY_ON_POLARS, REPLAY_ON_SPARK
-from benchmarks.timing import describe_machine, time_in_turns
-from benchmarks.topn_kernel import Command, workers
+from benchmarks.report import write_report
+from benchmarks.timing import time_in_turns
+from benchmarks.workers import Command, workers
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.config import DEFAULTS, read_config
@@ -102,22 +101,18 @@ def main(
         check_values(values, most_held_out=most_held_out)
         seconds = time_in_turns(contenders, repetitions=repetitions)
     results = summarise(seconds)
-    report = {
-        "machine": describe_machine(),
-        "versions": {"python": platform.python_version(),
-                     **{name: version(name) for name in ("pyspark", "pyarrow", "pandas", "numpy")},
-                     **{PEERS[name].name: PEERS[name].requirements for name in peers}},
-        "settings": {"users": users, "items": items, "length": length, "held_out": held_out, "n": n, "cores": cores,
-                     "driver_memory_gib": driver_memory_gib, "repetitions": repetitions},
-        "values": values,
-        "seconds": seconds,
-        "results": results,
-    }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for name, row in results.items():
         typer.echo(f"{name:<26}{row['median_s']:>9.2f} s{row['times_ours']:>8.2f}x")
-    typer.echo(f"written to {out}")
+    write_report(
+        out,
+        packages=["pyspark", "pyarrow", "pandas", "numpy"],
+        peers=[PEERS[name] for name in peers],
+        settings={"users": users, "items": items, "length": length, "held_out": held_out, "n": n, "cores": cores,
+                  "driver_memory_gib": driver_memory_gib, "repetitions": repetitions},
+        values=values,
+        seconds=seconds,
+        results=results,
+    )  # fmt: skip
 
 
 def keep_peers(skip: Sequence[str]) -> list[str]:

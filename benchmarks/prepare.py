@@ -9,8 +9,6 @@ python benchmarks/prepare.py --data ../shared/data/kuairand/events.parquet --eve
 python benchmarks/prepare.py --skew --events 4000000                            # an even log and a skewed one
 """
 
-import json
-import platform
 import shutil
 import sys
 import tempfile
@@ -18,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,8 +40,8 @@ from benchmarks.prepare_log import (
 )
 from benchmarks.prepare_problem import OUR_FOLDER
 from benchmarks.prepare_results import Print, check_same, print_files, print_lake
-from benchmarks.timing import describe_machine
-from benchmarks.topn_kernel import Command, workers
+from benchmarks.report import write_report
+from benchmarks.workers import Command, workers
 from crossrec_core.errors import CrossRecError
 from jobs.memory import MemoryMeter
 
@@ -104,19 +101,17 @@ def main(
         runs.append({"log": log, "events": size, "rows": rows, "repetitions": times} | found)
         runs[-1]["results"] = summarise(found["seconds"], found["peak_mib"], found["jvm_mib"], rows)
         print_table(runs[-1])
-    report = {
-        "machine": describe_machine(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("pyspark", "duckdb")},
-                     **({package.name: package.requirements[0] for package in (POLARS, PANDAS, REPLAY_PREPARE)}
-                        if peers else {})},
-        "settings": {"data": Path(data).name, "max_len": max_len, "cores": cores, "driver_gib": driver_gib},
-        "runs": runs,
-        "exponents": exponents(runs),
-        "times_even": times_even(runs) if skew else {},
-    }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    typer.echo(f"exponents {report['exponents']}; skewed, times even: {report['times_even']}; written to {out}")
+    found_exponents, found_times = exponents(runs), times_even(runs) if skew else {}
+    typer.echo(f"exponents {found_exponents}; skewed, times even: {found_times}")
+    write_report(
+        out,
+        packages=["pyspark", "duckdb"],
+        peers=(POLARS, PANDAS, REPLAY_PREPARE) if peers and not skew else (),
+        settings={"data": Path(data).name, "max_len": max_len, "cores": cores, "driver_gib": driver_gib},
+        runs=runs,
+        exponents=found_exponents,
+        times_even=found_times,
+    )
 
 
 def make_contenders(

@@ -27,7 +27,7 @@ from benchmarks.quality_suites.nights import finished_seeds, run_part, suite_fol
 from benchmarks.quality_suites.origin import hashes, revision
 from benchmarks.quality_suites.page import ABOUT, ROOT, update_page
 from benchmarks.quality_suites.suite import Suite, read_suite, suite_file
-from benchmarks.timing import describe_machine
+from benchmarks.report import describe_machine
 from crossrec_core.cli.one_line import one_line_errors
 from crossrec_core.errors import InputError
 from jobs.steps import SetOption, TracebackOption, parse_overrides

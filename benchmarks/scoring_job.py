@@ -10,14 +10,11 @@ python benchmarks/scoring_job.py --users 100000 --items 100000               # 1
 python benchmarks/scoring_job.py --without als --without replay              # leave someone out
 """
 
-import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -27,15 +24,15 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
 from benchmarks.peers.registry import RECTOOLS_LISTS, REPLAY_LISTS
+from benchmarks.report import write_report
 from benchmarks.scoring_suite.checks import check_lists
 from benchmarks.scoring_suite.contenders import TITLES, Contender, Name, start
 from benchmarks.scoring_suite.scene import Shape, job_settings, prepare_scene, save_scene, write_events
-from benchmarks.timing import describe_machine, time_in_turns
+from benchmarks.timing import time_in_turns
 from crossrec_core.errors import ConfigError
 from jobs.steps import spark_session
 
 JOB = TITLES[Name.JOB]
-VERSIONS = ("pyspark", "torch", "numba", "pyarrow", "pandas")
 
 
 def main(
@@ -75,25 +72,22 @@ def main(
             repetitions=repetitions, untimed=1, fewer={TITLES[name]: count for name, count in counts.items()},
         )  # fmt: skip
     results = summarise(seconds, users)
-    report = {
-        "machine": describe_machine(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS},
-                     "peers": {name: package.requirements for name, package in
-                               ((Name.REPLAY, REPLAY_LISTS), (Name.RECTOOLS, RECTOOLS_LISTS)) if name in names}},
-        "settings": {"users": users, "items": items, "seen": seen, "history": history, "n": n, "width": width,
-                     "layers": layers, "heads": heads, "cores": len(os.sched_getaffinity(0)),
-                     "driver_memory": driver_memory, "repetitions": repetitions, "fewer": counts,
-                     "without": [name for name in Name if name not in names]},
-        "seconds": seconds,
-        "results": results,
-    }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for title, row in results.items():
         typer.echo(
             f"{title:<28}{row['median_s']:>9.2f} s{row['users_per_s']:>10,.0f} users/s{row['times_ours']:>8.2f}x"
         )
-    typer.echo(f"written to {out}")
+    write_report(
+        out,
+        packages=["pyspark", "torch", "numba", "pyarrow", "pandas"],
+        peers=[package for name, package in ((Name.REPLAY, REPLAY_LISTS), (Name.RECTOOLS, RECTOOLS_LISTS))
+               if name in names],
+        settings={"users": users, "items": items, "seen": seen, "history": history, "n": n, "width": width,
+                  "layers": layers, "heads": heads, "cores": len(os.sched_getaffinity(0)),
+                  "driver_memory": driver_memory, "repetitions": repetitions, "fewer": counts,
+                  "without": [name for name in Name if name not in names]},
+        seconds=seconds,
+        results=results,
+    )  # fmt: skip
 
 
 def read_counts(texts: Sequence[str], *, repetitions: int) -> dict[Name, int]:

@@ -3,10 +3,8 @@
 python benchmarks/sizes.py --out benchmarks/results/sizes.json
 """
 
-import json
 import sys
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +12,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
+from benchmarks.report import write_report
 from crossrec_core.tensors.encoder import ModelConfig
 from crossrec_core.tensors.sizes import Memory, describe_memory
 
@@ -43,21 +42,19 @@ def main(
     rows = [
         (config, describe_memory(config, batch_size=batch_size, num_candidates=num_candidates)) for config in CONFIGS
     ]
-    report = {
-        "versions": {"torch": version("torch")},
-        "settings": {"batch_size": batch_size, "num_candidates": num_candidates, "bytes_per_number": 4},
-        "results": [
-            {"config": asdict(config), **asdict(memory), "training_bytes": memory.training_bytes}
-            for config, memory in rows
-        ],
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n")
     typer.echo(f"{'encoder':<8}{'width':>6}{'layers':>7}{'items':>10}{'max_len':>8}{'parameters':>15}"
                f"{'weights':>10}{'optimiser':>11}{'activations':>13}{'training':>10}  (GiB)")  # fmt: skip
     for config, memory in rows:
         typer.echo(_line(config, memory))
-    typer.echo(f"written to {out}")
+    write_report(
+        out,
+        packages=["torch"],
+        settings={"batch_size": batch_size, "num_candidates": num_candidates, "bytes_per_number": 4},
+        results=[
+            {"config": asdict(config), **asdict(memory), "training_bytes": memory.training_bytes}
+            for config, memory in rows
+        ],
+    )
 
 
 def _line(config: ModelConfig, memory: Memory) -> str:

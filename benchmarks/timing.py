@@ -1,25 +1,9 @@
-"""What every benchmark needs: whose machine it is, and ways timed in turns, so that a busy moment slows all alike."""
+"""Ways timed in turns, so that a busy moment slows all alike."""
 
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-import psutil
 from tqdm import tqdm
-
-
-def describe_machine() -> dict[str, object]:
-    """CPU model, cores and memory."""
-    cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text().splitlines() if cpus.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-    }
 
 
 def time_in_turns(

@@ -9,16 +9,11 @@ python benchmarks/topn_kernel.py --items 20000 --items 100000 --width 64 --width
 python benchmarks/topn_kernel.py --items 1000000 --width 64 --width 128 --scores 1024000000  # a million
 """
 
-import json
-import platform
-import shlex
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 from benchmarks.peers.environments import peer_python
 from benchmarks.peers.registry import FAISS, IMPLICIT, WORKERS
-from benchmarks.timing import describe_machine, time_in_turns
+from benchmarks.report import write_report
+from benchmarks.timing import time_in_turns
+from benchmarks.workers import Command, workers
 from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.block_scores import BlockScores, Product
 from crossrec_core.tensors.int8 import Int8Rows, compress_table
@@ -64,23 +61,6 @@ class Problem:
             yield Problem(queries_BD, self.items_VD, seen_BS, self.n)
 
 
-@dataclass(frozen=True)
-class Command:
-    """A worker: the interpreter of its environment, its script, and what that is told besides the problem."""
-
-    python: Path
-    script: Path
-    numbers: tuple[int, ...]
-
-    def line(self, folder: Path, n: int) -> list[str]:
-        """What is typed to start it."""
-        return [str(self.python), str(self.script), str(folder), str(n), *(str(number) for number in self.numbers)]
-
-    def start(self, folder: Path, n: int) -> "subprocess.Popen[str]":
-        """A process that waits for lines."""
-        return subprocess.Popen(self.line(folder, n), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
 def main(
     out: Annotated[Path, typer.Option(help="where the JSON goes")] = Path("benchmarks/results/topn_kernel.json"),
     items: Annotated[list[int], typer.Option(min=100, help="one or several")] = [20_000],  # noqa: B006  (read only)
@@ -106,16 +86,13 @@ def main(
             "recall": measure_recall(problem), "results": summarise(seconds, problem),
         })  # fmt: skip
         print_table(runs[-1])
-    report = {
-        "machine": describe_machine(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "numba")},
-                     **{package.name: package.requirements[0] for package, _ in PEERS.values() if peers}},
-        "settings": {"seen": seen, "n": n, "threads": torch.get_num_threads(), "repetitions": repetitions},
-        "runs": runs,
-    }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    typer.echo(f"written to {out}")
+    write_report(
+        out,
+        packages=["torch", "numba"],
+        peers=[package for package, _ in PEERS.values() if peers],
+        settings={"seen": seen, "n": n, "threads": torch.get_num_threads(), "repetitions": repetitions},
+        runs=runs,
+    )
 
 
 def time_contenders(problem: Problem, *, repetitions: int, environments: Path | None) -> dict[str, list[float]]:
@@ -252,42 +229,6 @@ def save_problem(problem: Problem, folder: Path) -> None:
     """As files that a worker of another environment reads."""
     for name, values in (("queries", problem.queries_BD), ("items", problem.items_VD), ("seen", problem.seen_BS)):
         np.save(folder / f"{name}.npy", values.numpy())
-
-
-def hang_up(process: "subprocess.Popen[str]") -> None:
-    """Close what a worker reads; one that has ended left a line unread, which cannot be sent any more."""
-    assert process.stdin is not None
-    with suppress(BrokenPipeError):
-        process.stdin.close()
-
-
-@contextmanager
-def workers(commands: Sequence[Command], folder: Path, n: int) -> Iterator[Callable[[], None]]:
-    """Processes that have the problem in memory; each call lets all of them solve their part of it once.
-
-    Raises:
-        CrossRecError: one of them ended.
-    """
-    with ExitStack() as stack:
-        started = [stack.enter_context(command.start(folder, n)) for command in commands]
-        for process in started:
-            stack.callback(hang_up, process)
-
-        def solve() -> None:
-            for process in started:
-                with suppress(BrokenPipeError):  # it has ended, and is asked below what it has to say
-                    print("solve", file=process.stdin, flush=True)
-            for process, command in zip(started, commands, strict=True):
-                assert process.stdout is not None
-                if process.stdout.readline().strip() != "solved":
-                    line = shlex.join(command.line(folder, n))
-                    raise CrossRecError(f"{command.script.name}: ended early; run it by hand: {line}")
-
-        yield solve
-        for process in started:
-            assert process.stdin is not None
-            with suppress(BrokenPipeError):
-                process.stdin.close()
 
 
 def summarise(seconds: dict[str, list[float]], problem: Problem) -> dict[str, dict[str, float]]:

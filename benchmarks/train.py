@@ -9,16 +9,13 @@ python benchmarks/train.py --log movielens_1m --log amazon_beauty --epochs 20   
 python benchmarks/train.py --short                                                  # a part, and the fastest peer
 """
 
-import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,10 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 from benchmarks.peers.environments import peer_python
 from benchmarks.peers.registry import RECBOLE_EPOCHS, RECTOOLS_EPOCHS, REPLAY_EPOCHS, WORKERS, Package
-from benchmarks.timing import describe_machine, time_in_turns
-from benchmarks.topn_kernel import Command, workers
+from benchmarks.report import write_report
+from benchmarks.timing import time_in_turns
 from benchmarks.train_data import LOGS, Sequences, Task, save_task, to_sequences
 from benchmarks.train_memory import measure_loss_memory
+from benchmarks.workers import Command, workers
 from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.topk import top_n
 from crossrec_core.tensors.validation import ndcg
@@ -124,17 +122,14 @@ def main(
     memory = measure_loss_memory(positions=memory_positions, items=memory_items, width=width, threads=threads)
     typer.echo(f"loss memory: {memory}")
     peers = {found.package for found in contenders.values() if found.package}
-    report = {
-        "machine": describe_machine(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "numpy")},
-                     **{peer.name: peer.requirements[0] for peer in sorted(peers, key=lambda peer: peer.name)}},
-        "settings": {**asdict(task), "epochs": epochs, "negatives": negatives},
-        "runs": runs,
-        "loss memory": memory,
-    }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    typer.echo(f"written to {out}")
+    write_report(
+        out,
+        packages=["torch", "numpy"],
+        peers=sorted(peers, key=lambda peer: peer.name),
+        settings={**asdict(task), "epochs": epochs, "negatives": negatives},
+        runs=runs,
+        **{"loss memory": memory},
+    )
 
 
 def train_in_turns(

@@ -7,13 +7,11 @@ python benchmarks/train_ranks.py --out benchmarks/results/train_ranks.json
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +21,7 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.timing import describe_machine
+from benchmarks.report import write_report
 from benchmarks.train_step import CPU, LEARNING_RATE, made_batch, made_model
 from crossrec_core.tensors.batches import Batch
 from crossrec_core.tensors.fit import EpochReport, FitPlan, fit
@@ -48,20 +46,17 @@ def main(
         for name, (processes, threads) in WAYS.items():
             runs[name].append(run_ranks(processes, threads, items=items, rows=rows, steps=steps))
     results = summarise(runs)
-    report = {
-        "machine": describe_machine(),
-        "versions": {"python": platform.python_version(), "torch": version("torch")},
-        "settings": {"domains": DOMAINS, "items": items, "rows": rows, "length": LENGTH, "width": WIDTH, "steps": steps,
-                     "repetitions": repetitions},
-        "runs": runs,
-        "results": results,
-    }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n")
     for name, row in results.items():
         speed, losses = f"{row['sequences_per_second']:>9.0f} /s{row['times_faster']:>7.2f}x", row["losses"]
         typer.echo(f"{name:<28}{speed}  losses {losses}")
-    typer.echo(f"written to {out}")
+    write_report(
+        out,
+        packages=["torch"],
+        settings={"domains": DOMAINS, "items": items, "rows": rows, "length": LENGTH, "width": WIDTH, "steps": steps,
+                  "repetitions": repetitions},
+        runs=runs,
+        results=results,
+    )  # fmt: skip
 
 
 def run_ranks(processes: int, threads: int, *, items: int, rows: int, steps: int) -> dict[str, Any]:

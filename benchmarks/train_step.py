@@ -5,12 +5,9 @@ float32 or bfloat16 products, torch's SparseAdam or this project's LazyAdam over
 python benchmarks/train_step.py --out benchmarks/results/train_step.json
 """
 
-import json
-import platform
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +18,8 @@ from torch.optim import Optimizer, SparseAdam
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
-from benchmarks.timing import describe_machine, time_in_turns
+from benchmarks.report import write_report
+from benchmarks.timing import time_in_turns
 from crossrec_core.config import DEFAULTS, read_config
 from crossrec_core.tensors.batches import Batch, to_batch
 from crossrec_core.tensors.devices import autocast
@@ -60,20 +58,17 @@ def main(
     }
     seconds = time_in_turns(steps, repetitions=repetitions)
     results = summarise(seconds)
-    report = {
-        "machine": describe_machine(),
-        "cpu_has": {name: bool(torch.cpu.get_capabilities().get(name)) for name in ("avx512_bf16", "amx_bf16")},
-        "versions": {"python": platform.python_version(), "torch": version("torch")},
-        "settings": {"domains": domains, "items": items, "rows": rows, "length": length, "width": width,
-                     "layers": layers, "threads": torch.get_num_threads(), "repetitions": repetitions},
-        "seconds": seconds,
-        "results": results,
-    }  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=2) + "\n")
     for name, row in results.items():
         typer.echo(f"{name:<22}{row['median_ms']:>9.1f} ms{row['times_faster']:>7.2f}x")
-    typer.echo(f"written to {out}")
+    write_report(
+        out,
+        packages=["torch"],
+        settings={"domains": domains, "items": items, "rows": rows, "length": length, "width": width,
+                  "layers": layers, "threads": torch.get_num_threads(), "repetitions": repetitions},
+        cpu_has={name: bool(torch.cpu.get_capabilities().get(name)) for name in ("avx512_bf16", "amx_bf16")},
+        seconds=seconds,
+        results=results,
+    )  # fmt: skip
 
 
 def made_batch(*, domains: int, items: int, rows: int, length: int) -> Batch:

@@ -16,7 +16,7 @@ from benchmarks.quality_suites.measure import measure
 from benchmarks.quality_suites.origin import sha256
 from benchmarks.quality_suites.page import ABOUT, ROOT
 from benchmarks.quality_suites.suite import Suite
-from benchmarks.timing import describe_machine
+from benchmarks.report import describe_machine
 from crossrec_core import columns as c
 from jobs.steps import describe_versions
 

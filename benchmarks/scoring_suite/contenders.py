@@ -15,7 +15,7 @@ from benchmarks.peers.environments import peer_python
 from benchmarks.peers.registry import RECTOOLS_LISTS, REPLAY_LISTS
 from benchmarks.scoring_suite.als import fit_als, list_by_als, read_events
 from benchmarks.scoring_suite.scene import Scene, Shape
-from benchmarks.topn_kernel import Command, workers
+from benchmarks.workers import Command, workers
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.frames.storage import read_table

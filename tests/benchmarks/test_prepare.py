@@ -10,7 +10,7 @@ from benchmarks import prepare as bench
 from benchmarks.prepare_log import made_histories, write_log
 from benchmarks.prepare_problem import OUR_FOLDER, job_settings, make_tables
 from benchmarks.prepare_results import check_same, print_files, print_lake
-from benchmarks.topn_kernel import Command, workers
+from benchmarks.workers import Command, workers
 from crossrec_core.errors import CrossRecError
 
 MAX_LEN = 20

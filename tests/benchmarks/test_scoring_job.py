@@ -12,7 +12,7 @@ from benchmarks.peers.registry import RECTOOLS_LISTS, REPLAY_LISTS
 from benchmarks.scoring_suite.checks import check_lists
 from benchmarks.scoring_suite.contenders import ITEM, OWN_WORKER, USER, Contender, Name, start
 from benchmarks.scoring_suite.scene import Shape, job_settings, prepare_scene, save_scene, write_events
-from benchmarks.topn_kernel import Command, workers
+from benchmarks.workers import Command, workers
 from crossrec_core.errors import ConfigError, CrossRecError
 
 SHAPE = Shape(width=8, layers=1, heads=2, history=15)
