@@ -49,8 +49,9 @@ def latest_fingerprints(rows: DataFrame, parts: Sequence[str]) -> DataFrame:
     ``rows`` are those runs' user_fingerprints. Users found gone are left out.
     """
     place = lookup({run_id: place for place, run_id in enumerate(parts)}, c.RUN_ID)
-    newest = F.min_by(F.struct(c.NUM_ROWS, c.FINGERPRINT), place).alias("newest")
-    seen = rows.groupBy(c.USER_ID).agg(newest).select(c.USER_ID, f"newest.{c.NUM_ROWS}", f"newest.{c.FINGERPRINT}")
+    # Apart: Spark hashes numbers, and sorts for a struct
+    newest = [F.min_by(name, place).alias(name) for name in (c.NUM_ROWS, c.FINGERPRINT)]
+    seen = rows.groupBy(c.USER_ID).agg(*newest)
     return seen.where(F.col(c.NUM_ROWS) > 0)
 
 
