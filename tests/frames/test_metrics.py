@@ -9,6 +9,7 @@ from crossrec_core import columns as c
 from crossrec_core.frames.click_metrics import to_atoms, to_click_sums, to_thresholds
 from crossrec_core.frames.intervals import to_bucket_sums
 from crossrec_core.frames.metrics import ranking_measures, to_user_metrics, to_user_values
+from tests.frames.plans import nodes
 
 pytestmark = pytest.mark.spark
 
@@ -110,3 +111,19 @@ def test_plans_hold_no_cartesian_product_and_no_window_over_everything(
         assert "Aggregate" in plan
         for bad in ("CartesianProduct", "NestedLoopJoin", "SinglePartition", "PythonUDF", "MapInPandas"):
             assert bad not in plan
+
+
+def test_many_lists_are_looked_up_and_never_sorted(
+    spark: SparkSession, recommendations: DataFrame, truth: DataFrame
+) -> None:
+    threshold = "spark.sql.autoBroadcastJoinThreshold"
+    before = spark.conf.get(threshold)
+    spark.conf.set(threshold, "-1")  # as if held-out items were too many to broadcast
+    try:
+        frame = to_user_values(recommendations, truth, lists=LISTS)
+        frame.collect()
+        joins = [node.getClass().getSimpleName() for node in nodes(frame._jdf.queryExecution().executedPlan())]
+    finally:
+        spark.conf.set(threshold, before)
+    assert "ShuffledHashJoinExec" in joins
+    assert "SortMergeJoinExec" not in joins
