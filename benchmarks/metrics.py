@@ -41,6 +41,7 @@ from crossrec_core.errors import CrossRecError
 from crossrec_core.frames.contracts import spark_schema
 from crossrec_core.frames.intervals import SUMS, means, to_bucket_sums
 from crossrec_core.frames.metrics import ranking_measures, to_user_values
+from crossrec_core.frames.session import hashed_joins
 from crossrec_core.settings import Settings
 from jobs.evaluate import rank_intervals
 from jobs.steps import spark_session
@@ -97,6 +98,7 @@ def main(
         contenders = {
             OURS: lambda: measure(scene), WITH_INTERVALS: lambda: measure_with_intervals(scene), **contenders
         }  # fmt: skip
+        stack.enter_context(hashed_joins(scene.spark))  # as evaluate has it
         values = {name: contender() for name, contender in contenders.items()}
         check_values(values, most_held_out=most_held_out)
         seconds = time_in_turns(contenders, repetitions=repetitions)

@@ -45,6 +45,7 @@ from crossrec_core.frames.metrics import (
     to_user_metrics,
     to_user_values,
 )
+from crossrec_core.frames.session import hashed_joins
 from crossrec_core.frames.storage import read_table, write_table
 from crossrec_core.frames.transfer import (
     GUARDED,
@@ -66,6 +67,12 @@ EXCLUDE_SEEN = "exclude_seen"
 
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
     """Measure every model against the truth, compare them, and let the guard choose per target domain."""
+    with hashed_joins(spark):
+        return measure(settings, night, spark)
+
+
+def measure(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
+    """The tables of the step, one after the other; what several read is made once."""
     evaluate = settings.evaluate
     recommendations = read_table(spark, night.lake, t.RECOMMENDATIONS, run_id=night.run_id, where=TESTED)
     truth = read_table(spark, night.lake, t.TRUTH, run_id=night.run_id, where=TESTED)

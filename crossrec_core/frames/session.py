@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -12,8 +13,6 @@ _OPTIONS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
     "spark.sql.adaptive.enabled": "true",
-    # Shuffled rows that meet few others are looked up, not sorted; above this size of a partition they are sorted
-    "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold": "64m",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.parquet.compression.codec": "zstd",
@@ -27,6 +26,7 @@ _OPTIONS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
 }
+_LARGEST_TABLE = "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold"
 
 
 def start_session(
@@ -60,3 +60,17 @@ def start_session(
     for key, value in merged.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+@contextmanager
+def hashed_joins(spark: SparkSession) -> Iterator[None]:
+    """Join shuffled rows by hash table where each partition of one side is below 64 MB, instead of sorting both sides.
+
+    Rows then come out in an order that differs from run to run: for results that do not depend on it.
+    """
+    before = spark.conf.get(_LARGEST_TABLE)
+    spark.conf.set(_LARGEST_TABLE, "64m")
+    try:
+        yield
+    finally:
+        spark.conf.set(_LARGEST_TABLE, before)

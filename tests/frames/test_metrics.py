@@ -9,6 +9,7 @@ from crossrec_core import columns as c
 from crossrec_core.frames.click_metrics import to_atoms, to_click_sums, to_thresholds
 from crossrec_core.frames.intervals import to_bucket_sums
 from crossrec_core.frames.metrics import ranking_measures, to_user_metrics, to_user_values
+from crossrec_core.frames.session import hashed_joins
 from tests.frames.plans import nodes
 
 pytestmark = pytest.mark.spark
@@ -121,7 +122,8 @@ def test_many_lists_are_looked_up_and_never_sorted(
     spark.conf.set(threshold, "-1")  # as if held-out items were too many to broadcast
     try:
         frame = to_user_values(recommendations, truth, lists=LISTS)
-        frame.collect()
+        with hashed_joins(spark):
+            frame.collect()
         joins = [node.getClass().getSimpleName() for node in nodes(frame._jdf.queryExecution().executedPlan())]
     finally:
         spark.conf.set(threshold, before)
