@@ -90,3 +90,12 @@ def with_fill(scores_BV: Tensor, has_score_B: Tensor, fill_V: Tensor) -> Tensor:
 def pad_rows(matrix: Tensor) -> Tensor:
     """Add rows of zeros up to a whole number of tiles."""
     return pad(matrix, (0, 0, 0, -len(matrix) % ROW_TILE))
+
+
+def of_pairs(say: Callable[[Tensor, Tensor], Tensor], rows_P: Tensor, positions_P: Tensor) -> Tensor:
+    """What ``say`` gives for each pair, the same to the last bit whoever else is asked for: in whole tiles.
+
+    torch rounds the last few numbers of an array, and those of a thread's share of it, otherwise than the rest.
+    """
+    missing = -len(rows_P) % (ROW_TILE * torch.get_num_threads())
+    return say(pad(rows_P, (0, missing)), pad(positions_P, (0, missing)))[: len(rows_P)]

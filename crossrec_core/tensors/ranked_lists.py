@@ -20,6 +20,7 @@ from crossrec_core.tensors.block_scores import (
     BlockScores,
     DomainCandidates,
     final_scores,
+    of_pairs,
 )
 from crossrec_core.tensors.search import EXACT, Search, find_exactly, find_in_pool, has_pool
 from crossrec_core.tensors.user_batch import Ragged, UserBatch, find_positions, take_rows, to_ragged, to_user_batch
@@ -169,7 +170,7 @@ def _pairs(batch: UserBatch, model: LoadedModel, items: Ragged, labels: Ragged) 
             **_keys(users, model, row_P),
             c.ITEM_NUM: items.values_S[is_candidate_S].numpy(),
             c.LABEL: labels.values_S[is_candidate_S].int().numpy(),
-            c.PROBABILITY: scores.probability(pairs.rows_S, pairs.values_S).double().numpy(),
+            c.PROBABILITY: of_pairs(scores.probability, pairs.rows_S, pairs.values_S).double().numpy(),
         }
     ]
 
@@ -185,7 +186,7 @@ def _keys(users: UserBatch, model: LoadedModel, rows_P: Tensor) -> Columns:
 def _probability(scores: BlockScores, rows_P: Tensor, positions_P: Tensor) -> Tensor:
     if scores.listed_probability is None:
         return torch.full((len(rows_P),), torch.nan, dtype=torch.float64)
-    return scores.listed_probability(rows_P, positions_P).double()
+    return of_pairs(scores.listed_probability, rows_P, positions_P).double()
 
 
 def _paths(users: UserBatch, scores: BlockScores, domain_num: int, rows_P: Tensor, scores_P: Tensor) -> Tensor:

@@ -31,7 +31,6 @@ from tests.jobs.conftest import SMALL, FinishedNight
 WHOLE = "parity"
 IN_TEST_WINDOW = FIRST_DAY + 125 * DAY_S
 AS_OF = "2024-07-01"
-PROBABILITY = "REPLACE (round(probability, 12) AS probability)"
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,9 @@ class Shop:
         run_step("publish", publish.run, self.settings, night, spark)
 
     def published(self) -> list[tuple[Any, ...]]:
-        """Everything that readers see of the lists but the run and its date.
-
-        A probability may differ in its last digit by who else is in the batch: torch's exponentials round otherwise at
-        the end of an array.
-        """
+        """Everything that readers see of the lists but the run and its date."""
         with connect(self.lake, published=published_run(self.lake)) as connection:
-            sql = f"SELECT * EXCLUDE (run_id, run_date) {PROBABILITY} FROM latest_recommendations ORDER BY ALL"
+            sql = "SELECT * EXCLUDE (run_id, run_date) FROM latest_recommendations ORDER BY ALL"
             return query(connection, sql).rows
 
     def shown(self, run_id: str, table: str) -> list[tuple[Any, ...]]:
