@@ -68,7 +68,7 @@ def hashed_joins(spark: SparkSession) -> Iterator[None]:
 
     Rows then come out in an order that differs from run to run: for results that do not depend on it.
     """
-    before = spark.conf.get(_LARGEST_TABLE)
+    before = str(spark.conf.get(_LARGEST_TABLE))
     spark.conf.set(_LARGEST_TABLE, "64m")
     try:
         yield

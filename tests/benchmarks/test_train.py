@@ -110,7 +110,7 @@ def test_the_report_holds_both_losses_with_those_who_can(tmp_path, monkeypatch):
     assert [(run["log"], run["loss"], run["users"]) for run in report["runs"]] == [
         ("made", "full softmax", 2), ("made", "sampled softmax", 2),
     ]  # fmt: skip
-    assert report["versions"]["rectools"] == "rectools[torch]==0.19.0"
+    assert report["versions"]["peers"]["rectools"][0] == "rectools[torch]==0.19.0"
     assert report["loss memory"]["items"] == 1_000_000
     train.main(out=tmp_path / "short.json", log=["made"], short=True, threads=1)
     assert asked[-1][2] == {train.OURS, train.FASTEST_PEER}
