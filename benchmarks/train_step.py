@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 from benchmarks.report import write_report
 from benchmarks.timing import time_in_turns
 from crossrec_core.config import DEFAULTS, read_config
-from crossrec_core.tensors.batches import Batch, to_batch
+from crossrec_core.tensors.batches import Batch, move_batch, to_batch
 from crossrec_core.tensors.devices import autocast
 from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
 from crossrec_core.tensors.finetune import build_model
@@ -84,22 +84,23 @@ def made_batch(*, domains: int, items: int, rows: int, length: int) -> Batch:
 
 
 def training_step(
-    batch: Batch, *, domains: int, items: int, length: int, width: int, layers: int, way: tuple[bool, type[Optimizer]]
-) -> Callable[[], Tensor]:
-    """A step of training from the batch to the changed weights; its own model."""
+    batch: Batch, *, domains: int, items: int, length: int, width: int, layers: int, way: tuple[bool, type[Optimizer]],
+    negatives: int = 0, device: torch.device = CPU,
+) -> Callable[[], Tensor]:  # fmt: skip
+    """A step of training from the batch to the changed weights; its own model. 0 negatives: the whole softmax."""
     bf16, table_optimiser = way
-    model = made_model(domains=domains, items=items, length=length, width=width, layers=layers).train()
-    candidates = {1 + d: torch.arange(1 + d * items, 1 + (d + 1) * items) for d in range(domains)}
+    model = made_model(domains=domains, items=items, length=length, width=width, layers=layers).train().to(device)
+    candidates = {1 + d: torch.arange(1 + d * items, 1 + (d + 1) * items, device=device) for d in range(domains)}
     loss_of = make_step(
-        model, candidates, full_softmax_items=items, num_negatives=1, domain_temperature=1.0,
-        generator=torch.Generator().manual_seed(1),
+        model, candidates, full_softmax_items=0 if negatives else items, num_negatives=negatives or 1,
+        domain_temperature=1.0, generator=torch.Generator(device).manual_seed(1),
     )  # fmt: skip
     optimisers = make_optimisers(model, learning_rate=LEARNING_RATE, weight_decay=0.01)
     optimisers[-1] = table_optimiser([model.items.ids], lr=LEARNING_RATE, betas=BETAS)  # type: ignore[call-arg]
 
     def step() -> Tensor:
-        with autocast(CPU, bf16=bf16):
-            loss = loss_of(batch)
+        with autocast(device, bf16=bf16):
+            loss = loss_of(move_batch(batch, device))
         assert loss is not None
         change(model, loss, optimisers)
         return loss.detach()

@@ -81,7 +81,7 @@ def write(frame: Any, name: str, names: Mapping[str, str] = {}) -> None:
 
 if is_spark:
     import pyspark.sql.functions as sf
-    from replay.utils import get_spark_session
+    from replay.utils.session_handler import get_spark_session
 
     spark = get_spark_session(spark_memory=driver_gib, shuffle_partitions=3 * threads, core_count=threads)
 for turn, _ in enumerate(sys.stdin):
