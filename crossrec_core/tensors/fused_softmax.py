@@ -16,7 +16,9 @@ from torch.autograd.function import once_differentiable
 from crossrec_core.tensors.devices import as_multiplied
 
 BLOCK_LOGITS = 2**19  # 2 MiB of float32 stay in a core's cache
-GPU_BLOCK_LOGITS = 2**24  # few kernels are started
+# A GPU has no such cache: the larger the block, the fewer passes over the item vectors' gradient
+GPU_BLOCK_SHARE = 1 / 32  # of its memory
+GPU_LOGIT_BYTES = 8  # a block's logits and probabilities
 SMALLEST = torch.finfo(torch.float32).tiny  # a target less probable than that counts as that in the loss's value
 MIN_ROWS = 64  # fewer would make narrow products of what a GEMM does well
 
@@ -41,23 +43,26 @@ class _LinearCrossEntropy(torch.autograd.Function):
         queries_grad_PD = torch.empty_like(queries_PD, dtype=summed)
         vectors_grad_VD = torch.zeros_like(vectors_VD, dtype=summed)
         loss = torch.zeros((), dtype=torch.float32, device=queries_PD.device)
-        block_logits = BLOCK_LOGITS if queries_PD.device.type == "cpu" else GPU_BLOCK_LOGITS
-        num_rows = max(MIN_ROWS, block_logits // num_candidates)
+        # A GPU's softmax sums in float32 whatever it writes, and its time goes into what is read and written
+        is_cuda = queries_PD.device.type == "cuda"
+        probabilities = queries_PD.dtype if is_cuda else torch.float32
+        num_rows = max(MIN_ROWS, _block_logits(queries_PD.device) // num_candidates)
         for start in range(0, num_positions, num_rows):
             rows = slice(start, start + num_rows)
             queries_RD, places_R1 = queries_PD[rows], places_P[rows, None]
-            logits_RV = (queries_RD @ vectors_VD.T).float()
-            wanted_R1 = logits_RV.gather(1, places_R1)
+            logits_RV = queries_RD @ vectors_VD.T
+            wanted_R1 = logits_RV.gather(1, places_R1).float()
             # One kernel of torch's; exp() alone takes ten times longer where it underflows
-            p_RV = logits_RV.softmax(dim=1)
-            total_R1 = wanted_R1 - p_RV.gather(1, places_R1).clamp(min=SMALLEST).log()
+            p_RV = logits_RV.softmax(dim=1, dtype=probabilities)
+            total_R1 = wanted_R1 - p_RV.gather(1, places_R1).float().clamp(min=SMALLEST).log()
             if smoothing:
-                wanted_R1 = (1 - smoothing) * wanted_R1 + smoothing * logits_RV.mean(dim=1, keepdim=True)
+                mean_R1 = logits_RV.mean(dim=1, keepdim=True, dtype=torch.float32)
+                wanted_R1 = (1 - smoothing) * wanted_R1 + smoothing * mean_R1
             loss += (total_R1 - wanted_R1).sum()
             # From here on p holds the loss's gradient to the logits
             if smoothing:
                 p_RV.sub_(smoothing / num_candidates)
-            p_RV.scatter_add_(1, places_R1, torch.full_like(wanted_R1, smoothing - 1))
+            p_RV.scatter_add_(1, places_R1, torch.full_like(places_R1, smoothing - 1, dtype=p_RV.dtype))
             grad_RV = p_RV.to(queries_PD.dtype)
             queries_grad_PD[rows] = grad_RV @ vectors_VD
             vectors_grad_VD += grad_RV.T @ queries_RD
@@ -69,3 +74,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         queries_grad_PD, vectors_grad_VD = ctx.saved_tensors
         return grad * queries_grad_PD, grad * vectors_grad_VD, None, None
+
+
+def _block_logits(device: torch.device) -> int:
+    if device.type != "cuda":
+        return BLOCK_LOGITS
+    return int(torch.cuda.get_device_properties(device).total_memory * GPU_BLOCK_SHARE) // GPU_LOGIT_BYTES

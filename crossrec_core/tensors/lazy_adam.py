@@ -25,7 +25,8 @@ class LazyAdam(Optimizer):
     def __init__(
         self, params: Iterable[Any], *, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+        # By "fused" torch knows that a stored number of steps goes where the table is
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "fused": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
