@@ -29,10 +29,14 @@ PLAN = FitPlan(
 
 
 @pytest.fixture(autouse=True)
-def whole_float32(monkeypatch):
+def whole_float32():
     """Products of 19 bits are another matter."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    precision, allowed = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def step_of(model, device, *, full_softmax_items=100):
