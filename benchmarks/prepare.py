@@ -82,6 +82,8 @@ def main(
     work: Annotated[Path | None, typer.Option(help="where logs and results lie meanwhile")] = None,
 ) -> None:
     """Compare what all contenders make, time them in turns at every size, and print medians."""
+    if work is not None:
+        work.mkdir(parents=True, exist_ok=True)
     runs = []
     for size, log in product(sorted(events), ("even", "skewed") if skew else ("",)):
         histories = read_histories(Path(data)) if data and not skew else made_histories(

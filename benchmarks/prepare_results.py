@@ -42,15 +42,15 @@ CREATE TEMP VIEW steps AS
     FROM sequences, range(1, length + 1) AS places(place)
     JOIN label_ids ON kind = 'domain' AND label_num = domain_nums[place];
 """
-FILE_VIEWS = """
+FILE_VIEWS = r"""
 CREATE VIEW kept AS SELECT user_id, domain::TINYINT "domain", item_id, {millis}(event_time) event_time FROM {kept};
 CREATE VIEW users AS SELECT user_id, user_num FROM {user_ids};
 CREATE VIEW items AS SELECT item_id, item_num FROM {item_ids};
 CREATE VIEW events AS SELECT user_num, domain::TINYINT "domain", item_num, {millis}(event_time) event_time, split
     FROM {events};
 CREATE VIEW steps AS
-    SELECT parse_filename(filename, true)[11:] purpose, user_num, place, item_num[place] item_num,
-        domain[place]::TINYINT "domain", {millis}(event_time[place]) event_time
+    SELECT regexp_extract(filename, 'sequences-([a-z]+)\.parquet', 1) purpose, user_num, place,
+        item_num[place] item_num, domain[place]::TINYINT "domain", {millis}(event_time[place]) event_time
     FROM {sequences}, range(1, len(item_num) + 1) AS places(place);
 """
 REJECTED_VIEW = """

@@ -69,10 +69,9 @@ def clip_gradients(parameters: Sequence[Tensor], clip_norm: float) -> Tensor:
             if parameter.grad.is_sparse:
                 parameter.grad = parameter.grad.coalesce()
             values.append(parameter.grad._values() if parameter.grad.is_sparse else parameter.grad)
-    norm = torch.stack([torch.linalg.vector_norm(value) for value in values]).norm()
+    norm = torch.nn.utils.get_total_norm(values)
     scale = (clip_norm / (norm + 1e-6)).clamp(max=1.0)
-    for value in values:
-        value.mul_(scale)
+    torch._foreach_mul_(values, scale)
     return norm
 
 

@@ -65,10 +65,13 @@ def make_step(
         losses, counts = {}, {}
         for domain, nums_V in candidates.items():
             taken_BL = (batch.target_domains_BL == domain) & is_candidate(batch.target_items_BL, nums_V)
-            targets_P = batch.target_items_BL[taken_BL]
-            if len(targets_P) == 0:
+            # A mask as an index would be searched, and waited for, at every use
+            taken_P = taken_BL.flatten().nonzero().squeeze(1)
+            if len(taken_P) == 0:
                 continue
-            queries_PD = model.query(hidden_BLD[taken_BL], torch.full_like(targets_P, domain))
+            targets_P = batch.target_items_BL.flatten()[taken_P]
+            hidden_PD = hidden_BLD.flatten(0, 1).index_select(0, taken_P)
+            queries_PD = model.query(hidden_PD, torch.full_like(targets_P, domain))
             counts[domain] = len(targets_P)
             if (sizes or {}).get(domain, len(nums_V)) <= full_softmax_items:
                 losses[domain] = _full_loss(model, queries_PD, targets_P, nums_V, hidden_I, **softening)

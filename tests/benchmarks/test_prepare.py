@@ -66,6 +66,18 @@ def test_a_changed_row_is_told_with_its_table(folder, histories):
         check_same("DuckDB", print_files(found, has_rejects=True, has_moments=False), expected)
 
 
+def test_a_table_may_be_a_folder_of_files(folder, histories):
+    with workers([duckdb_contender(histories).command], folder, MAX_LEN) as solve:
+        solve()
+    found = folder / "duckdb"
+    expected = print_files(found, has_rejects=True, has_moments=False)
+    for table in found.glob("sequences-*.parquet"):
+        part = table.rename(folder / "part-0.parquet")
+        table.mkdir()
+        part.rename(table / part.name)
+    assert print_files(found, has_rejects=True, has_moments=False) == expected
+
+
 def test_numbers_with_a_hole_are_refused(folder, histories):
     with workers([duckdb_contender(histories).command], folder, MAX_LEN) as solve:
         solve()
