@@ -53,9 +53,12 @@ def main(
         torch.set_num_threads(threads)
     batch = made_batch(domains=domains, items=items, rows=rows, length=length)
     steps = {
-        name: training_step(batch, domains=domains, items=items, length=length, width=width, layers=layers, way=way)
+        name: training_step(
+            made_model(domains=domains, items=items, length=length, width=width, layers=layers), batch,
+            domains=domains, items=items, way=way,
+        )
         for name, way in WAYS.items()
-    }
+    }  # fmt: skip
     seconds = time_in_turns(steps, repetitions=repetitions)
     results = summarise(seconds)
     for name, row in results.items():
@@ -84,12 +87,12 @@ def made_batch(*, domains: int, items: int, rows: int, length: int) -> Batch:
 
 
 def training_step(
-    batch: Batch, *, domains: int, items: int, length: int, width: int, layers: int, way: tuple[bool, type[Optimizer]],
+    model: SequenceModel, batch: Batch, *, domains: int, items: int, way: tuple[bool, type[Optimizer]],
     negatives: int = 0, device: torch.device = CPU,
 ) -> Callable[[], Tensor]:  # fmt: skip
-    """A step of training from the batch to the changed weights; its own model. 0 negatives: the whole softmax."""
+    """A step of training from the batch to the changed weights. 0 negatives: the whole softmax."""
     bf16, table_optimiser = way
-    model = made_model(domains=domains, items=items, length=length, width=width, layers=layers).train().to(device)
+    model.to(device).train()
     candidates = {1 + d: torch.arange(1 + d * items, 1 + (d + 1) * items, device=device) for d in range(domains)}
     loss_of = make_step(
         model, candidates, full_softmax_items=0 if negatives else items, num_negatives=negatives or 1,

@@ -1,7 +1,7 @@
 import torch
 
 from benchmarks.timing import time_in_turns
-from benchmarks.train_step import WAYS, made_batch, summarise, training_step
+from benchmarks.train_step import WAYS, made_batch, made_model, summarise, training_step
 
 SIZES = {"domains": 2, "items": 50, "length": 6}
 
@@ -13,7 +13,8 @@ def test_every_way_lowers_the_loss_of_the_same_batch_alike():
     falls = {}
     for name, way in WAYS.items():
         torch.manual_seed(0)
-        step = training_step(batch, width=16, layers=1, way=way, **SIZES)
+        model = made_model(width=16, layers=1, **SIZES)
+        step = training_step(model, batch, domains=SIZES["domains"], items=SIZES["items"], way=way)
         losses = [float(step()) for _ in range(30)]
         falls[name] = losses[0] - losses[-1]
     assert min(falls.values()) > 0.05
