@@ -16,6 +16,7 @@ from crossrec_core.lake import Lake
 from crossrec_core.settings import Settings
 from jobs import clean, prepare
 from jobs.prepare_events import complete, number_events, read_items, split, write_ids
+from jobs.prepare_sequences import write_known_sequences
 from jobs.steps import Night, run_step
 from jobs.store import Store
 
@@ -56,4 +57,4 @@ def prepare_shared(settings: Settings, night: Night, spark: SparkSession) -> dic
     numbered = number_events(interactions, settings, store, items=store.read_all(t.ITEM_IDS).drop(c.RUN_ID))
     events = split(numbered, settings).where(F.col(c.SPLIT) != AFTER_TEST)
     counts |= prepare.write_events(events, items, settings, store)
-    return counts | prepare.write_known_sequences(settings, store)
+    return counts | write_known_sequences(settings, store)

@@ -6,7 +6,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import typer
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -16,7 +15,6 @@ from crossrec_core.delta import write_rows
 from crossrec_core.errors import InputError
 from crossrec_core.frames.item_features import to_item_features
 from crossrec_core.frames.k_core import mark_core
-from crossrec_core.frames.lookups import lookup
 from crossrec_core.frames.normalise import (
     STATISTICS_SCHEMA,
     fit_statistics,
@@ -29,22 +27,21 @@ from crossrec_core.frames.pairs import to_labelled_pairs, to_rated_pairs
 from crossrec_core.frames.pca import fit_components, to_component_measures
 from crossrec_core.frames.popularity import to_popularity, with_listed_items
 from crossrec_core.frames.profiles import to_user_profiles
-from crossrec_core.frames.sequences import to_histories, to_sequences, to_validation_sequences
-from crossrec_core.frames.splits import AFTER_TEST, purposes_of, to_known_events
+from crossrec_core.frames.sequences import to_histories
+from crossrec_core.frames.splits import AFTER_TEST, to_known_events
 from crossrec_core.frames.truth import keep_sampled_users, to_truth, with_outside_ids
 from crossrec_core.settings import Settings
 from jobs.clean import is_awaited
 from jobs.prepare_events import (
-    DOMAIN_KIND,
     complete,
     number_events,
     number_items,
     read_items,
-    read_labels,
     split,
     value_domains,
     write_ids,
 )
+from jobs.prepare_sequences import order_only_domains, prepared_purposes, write_known_sequences, write_validation
 from jobs.steps import Night, step_command
 from jobs.store import Store
 
@@ -182,44 +179,6 @@ def write_known(settings: Settings, store: Store) -> dict[str, int]:
     return counts | store.write(popularity, t.ITEM_POPULARITY)
 
 
-def write_known_sequences(settings: Settings, store: Store) -> dict[str, int]:
-    """The sequences that each purpose may know."""
-    known = to_known_events(store.read(t.SPLIT_INTERACTIONS), prepared_purposes(settings))
-    sequences = to_sequences(
-        with_domain_nums(known, store),
-        order_only=order_only_domains(settings),
-        max_len=settings.sequences.max_len,
-        session_gap_minutes=settings.sequences.session_gap_minutes,
-        earlier_parts=settings.sequences.earlier_parts,
-    )
-    return write_sequences(sequences, settings, store)
-
-
-def prepared_purposes(settings: Settings) -> list[str]:
-    """The purposes that the settings hold events out for, and serve."""
-    return purposes_of(hold_test=settings.split.test_days > 0, hold_valid=settings.split.valid_days > 0)
-
-
-def with_domain_nums(events: DataFrame, store: Store) -> DataFrame:
-    """Add the number of the domain."""
-    return events.withColumn(c.DOMAIN_NUM, lookup(read_labels(DOMAIN_KIND, store), c.DOMAIN))
-
-
-def write_sequences(sequences: DataFrame, settings: Settings, store: Store) -> dict[str, int]:
-    """The latest events of every sequence; where the settings ask for them, the stretches before those beside them."""
-    key = [c.PURPOSE, c.USER_NUM, c.CLOCK]
-    latest = F.col(c.PART) == 0
-    if not settings.sequences.earlier_parts:
-        return store.write(in_stable_files(sequences.where(latest), key, settings), t.SEQUENCES)
-    sequences = sequences.persist(StorageLevel.DISK_ONLY)  # two tables of one shuffle and sort
-    try:
-        counts = store.write(in_stable_files(sequences.where(latest), key, settings), t.SEQUENCES)
-        earlier = in_stable_files(sequences.where(~latest), [*key, c.PART], settings)
-        return counts | store.write(earlier, t.EARLIER_SEQUENCES)
-    finally:
-        sequences.unpersist()
-
-
 def write_held_out(settings: Settings, store: Store) -> dict[str, int]:
     """Truth, labelled pairs, and the sequences that early stopping looks at."""
     held_out = F.col(c.PURPOSE).isin(*c.TRUTH_SPLIT)
@@ -258,22 +217,6 @@ def is_rated(settings: Settings, domain: str) -> bool:
     return settings.sampled_negatives(domain) == 0
 
 
-def write_validation(truth: DataFrame, settings: Settings, store: Store) -> dict[str, int]:
-    """Sequences of sampled users that were known and have a known item to foresee."""
-    is_usable = (F.col(c.PURPOSE) == c.VALIDATE) & F.col(c.IS_KNOWN_ITEM) & (F.col(c.SEGMENT) != c.NEW)
-    sequences = to_validation_sequences(
-        truth.where(is_usable), store.read(t.SEQUENCES), domain_nums=read_labels(DOMAIN_KIND, store),
-        order_only=order_only_domains(settings), max_users=settings.split.max_validation_users,
-        max_len=settings.sequences.max_len,
-    )  # fmt: skip
-    return store.write(in_stable_files(sequences, [c.DOMAIN, c.USER_NUM], settings), t.VALIDATION_SEQUENCES)
-
-
-def in_stable_files(rows: DataFrame, order: list[str], settings: Settings) -> DataFrame:
-    """The same rows in the same files in the same order on every run: the feed's batches follow the files."""
-    return rows.repartition(settings.spark.shuffle_partitions, c.USER_NUM).sortWithinPartitions(*order)
-
-
 def write_quality(rows: list[Row], store: Store) -> None:
     """Rows per split, rows that left, beside what clean wrote."""
     after = [row for row in rows if row[c.SPLIT] == AFTER_TEST]
@@ -287,11 +230,6 @@ def write_quality(rows: list[Row], store: Store) -> None:
         for (domain, check), value in sorted(checks.items())
     ]
     write_rows(store.night.lake, t.DATA_QUALITY, [*kept, *own], replace={c.RUN_ID: run_id})
-
-
-def order_only_domains(settings: Settings) -> list[str]:
-    """Domains whose log holds positions, not times."""
-    return [name for name, domain in settings.domains.items() if domain.time_unit == "order"]
 
 
 def numeric_columns(settings: Settings) -> dict[str, list[str]]:

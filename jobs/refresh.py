@@ -43,8 +43,8 @@ from jobs import publish
 from jobs.clean import count_by_reason, input_errors, judge, newest_event, quality_rows, read_logs
 from jobs.evaluate import EXCLUDE_SEEN
 from jobs.lists import to_model
-from jobs.prepare import in_stable_files, order_only_domains, with_domain_nums
 from jobs.prepare_events import number_events, split, value_domains, with_spaces, write_names
+from jobs.prepare_sequences import in_stable_files, order_only_domains, with_domain_nums
 from jobs.serve import choose_models, make_lists
 from jobs.steps import (
     AsOfOption,

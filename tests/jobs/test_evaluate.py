@@ -296,6 +296,17 @@ def test_data_quality_keeps_what_earlier_steps_wrote(spark: SparkSession, world:
     assert value["films", "users_without_list:backtest:markov"] == len(missing) > 0
 
 
+def test_lists_meet_their_truth_in_hash_tables(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option = "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold"
+    usual, seen = spark.conf.get(option), []
+    monkeypatch.setattr(evaluate, "measure", lambda settings, night, spark: seen.append(spark.conf.get(option)) or {})
+    evaluate.run(Settings(), Night("r1", date(2024, 1, 1), Lake(str(tmp_path))), spark)
+    assert seen == ["64m"]
+    assert spark.conf.get(option) == usual
+
+
 def test_counts_are_the_rows_written(spark: SparkSession, world: World) -> None:
     assert world.counts["metrics"] == len(written(spark, world, t.METRICS))
     assert world.counts["user_metrics"] == len(written(spark, world, t.USER_METRICS))
