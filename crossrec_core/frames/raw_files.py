@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 from crossrec_core.errors import InputError
 
 HEAD_BYTES = 65536
+PARQUET_MAGIC = b"PAR1"
 BOM = "\N{BYTE ORDER MARK}"
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 _LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -54,8 +55,8 @@ def list_files(spark: SparkSession, path: str, *, where: str) -> list[str]:
     return sorted(found)
 
 
-def read_head(spark: SparkSession, file: str, *, where: str) -> bytes:
-    """The first ``HEAD_BYTES`` bytes of a file, unzipped if its name ends like a packed one's.
+def read_head(spark: SparkSession, file: str, *, where: str, num_bytes: int = HEAD_BYTES) -> bytes:
+    """The first bytes of a file, unzipped if its name ends like a packed one's.
 
     Raises:
         InputError: the file cannot be read or unpacked.
@@ -66,7 +67,7 @@ def read_head(spark: SparkSession, file: str, *, where: str) -> bytes:
         stream = path.getFileSystem(conf).open(path)
         try:
             codec = hadoop.io.compress.CompressionCodecFactory(conf).getCodec(path)
-            return bytes((codec.createInputStream(stream) if codec else stream).readNBytes(HEAD_BYTES))
+            return bytes((codec.createInputStream(stream) if codec else stream).readNBytes(num_bytes))
         finally:
             stream.close()
     except Py4JJavaError as error:
@@ -117,8 +118,8 @@ def check_parquet(spark: SparkSession, files: list[str], *, where: str) -> None:
         InputError: one that does not.
     """
     for file in files:
-        seen = read_head(spark, file, where=where)[:4]
-        if seen != b"PAR1":
+        seen = read_head(spark, file, where=where, num_bytes=len(PARQUET_MAGIC))
+        if seen != PARQUET_MAGIC:
             raise InputError(f"{where}: {file} starts with {seen!r}; expected Parquet (b'PAR1'); check file and format")
 
 

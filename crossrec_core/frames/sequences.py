@@ -46,7 +46,7 @@ def to_sequences(
     7     0             ->   [7, 9, 0]     [1, 2, 0]      (max_len 3)
     9     1
     """
-    user = [c.PURPOSE, c.USER_NUM, c.CLOCK]
+    user = [c.USER_NUM, c.PURPOSE, c.CLOCK]  # a number leads: sorts compare it first, and text only where it is equal
     placed = _with_gaps(_with_clock(known, order_only), user, session_gap_us=round(session_gap_minutes * MINUTE_US))
     placed = placed.withColumn(c.PART, F.floor((F.col("_size") - F.col("_place")) / max_len).cast("bigint"))
     steps = F.sort_array(F.collect_list(F.struct("_place", *SEQUENCE_LISTS))).alias("steps")
