@@ -297,12 +297,12 @@ def test_data_quality_keeps_what_earlier_steps_wrote(spark: SparkSession, world:
 
 
 def test_lists_meet_their_truth_in_hash_tables(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     option = "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold"
     usual, seen = spark.conf.get(option), []
     monkeypatch.setattr(evaluate, "measure", lambda settings, night, spark: seen.append(spark.conf.get(option)) or {})
-    evaluate.run(Settings(), Night("r1", date(2024, 1, 1), Lake(str(tmp_path))), spark)
+    evaluate.run(world.settings, Night(RUN, date(2026, 1, 31), world.lake), spark)
     assert seen == ["64m"]
     assert spark.conf.get(option) == usual
 
