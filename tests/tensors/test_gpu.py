@@ -151,6 +151,7 @@ def test_heads_adapt_as_on_a_cpu(method):
     head, tasks = build_head(HeadConfig(method, F, 1, 8, 8, 3, 1.0), seed=0), linear_world(32, seed=1)
     expected = head(tasks)
     moved = type(tasks)(**{field.name: getattr(tasks, field.name).to(GPU) for field in dataclasses.fields(tasks)})
+    # The closed form's solves in float32 differ by half a thousandth of a logit
     torch.testing.assert_close(head.to(GPU)(moved).cpu(), expected, rtol=1e-3, atol=1e-3)
 
 
