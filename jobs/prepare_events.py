@@ -92,7 +92,7 @@ def write_names(names: DataFrame, table: t.Table, space: str, name: str, number:
     lake, run_id, keys = store.night.lake, store.night.run_id, [space, name]
     since = version_of(lake, table)
     existing, names = store.read_all(table), names.distinct().cache()
-    new = new_names(names, existing, keys=keys).cache()
+    new = names if since == NO_VERSION else new_names(names, existing, keys=keys).cache()
     try:
         if since != NO_VERSION and new.count() == 0:
             return {table.name: sum(file.num_rows for file in live_files(lake, table, where={c.RUN_ID: run_id}))}

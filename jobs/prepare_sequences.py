@@ -8,7 +8,7 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.frames.lookups import lookup
 from crossrec_core.frames.sequences import to_sequences, to_validation_sequences
-from crossrec_core.frames.splits import purposes_of, to_known_events
+from crossrec_core.frames.splits import purposes_of
 from crossrec_core.settings import Settings
 from jobs.prepare_events import DOMAIN_KIND, read_labels
 from jobs.store import Store
@@ -16,9 +16,9 @@ from jobs.store import Store
 
 def write_known_sequences(settings: Settings, store: Store) -> dict[str, int]:
     """The sequences that each purpose may know."""
-    known = to_known_events(store.read(t.SPLIT_INTERACTIONS), prepared_purposes(settings))
     sequences = to_sequences(
-        with_domain_nums(known, store),
+        with_domain_nums(store.read(t.SPLIT_INTERACTIONS), store),
+        purposes=prepared_purposes(settings),
         order_only=order_only_domains(settings),
         max_len=settings.sequences.max_len,
         session_gap_minutes=settings.sequences.session_gap_minutes,

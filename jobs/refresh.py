@@ -199,11 +199,11 @@ def write_known(interactions: DataFrame, settings: Settings, store: Store, base:
     events = number_events(interactions, settings, store, items=items)
     # Only a cut by date leaves something out for good; serve knows all other events, whatever they were held out for
     events = split(events, settings) if settings.split.cut else events.withColumn(c.SPLIT, F.lit(c.TRAIN))
-    known = to_known_events(events.where(F.col(c.SPLIT) != AFTER_TEST), [c.SERVE]).cache()
+    known = events.where(F.col(c.SPLIT) != AFTER_TEST).cache()
     try:
-        counts |= store.write(to_histories(known), t.HISTORIES)
+        counts |= store.write(to_histories(to_known_events(known, [c.SERVE])), t.HISTORIES)
         sequences = to_sequences(
-            with_domain_nums(known, store), order_only=order_only_domains(settings),
+            with_domain_nums(known, store), purposes=[c.SERVE], order_only=order_only_domains(settings),
             max_len=settings.sequences.max_len, session_gap_minutes=settings.sequences.session_gap_minutes,
         )  # fmt: skip
         return counts | store.write(in_stable_files(sequences, [c.PURPOSE, c.USER_NUM, c.CLOCK], settings), t.SEQUENCES)

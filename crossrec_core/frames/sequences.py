@@ -1,4 +1,4 @@
-"""Known events in, histories (distinct, uncut) and sequences (time-ordered, padded, in parts of max_len) out.
+"""Events in, histories (distinct, uncut) and sequences (time-ordered, padded, in parts of max_len) of each purpose out.
 
 All timed domains share the clock ``time`` and mix in one sequence; an order-only domain is a clock of its own, because
 its positions say nothing about other domains.
@@ -33,30 +33,30 @@ def to_histories(known: DataFrame) -> DataFrame:
 
 
 def to_sequences(
-    known: DataFrame, *, order_only: Sequence[str], max_len: int, session_gap_minutes: float, earlier_parts: int = 0
-) -> DataFrame:
+    events: DataFrame, *, purposes: Sequence[str], order_only: Sequence[str], max_len: int,
+    session_gap_minutes: float, earlier_parts: int = 0,
+) -> DataFrame:  # fmt: skip
     """Per purpose, user and clock: the latest ``max_len`` events as lists of equal length, oldest first, 0 at the end.
 
     That is part 0; up to ``earlier_parts`` stretches of ``max_len`` events before it are the parts 1 and on.
 
-    ``known`` has purpose, domain, domain_num and the event columns. Gaps and sessions are those of the whole sequence:
+    ``events`` has split, domain, domain_num and the event columns. Gaps and sessions are those of the whole sequence:
     the first event kept of a long one knows the gap before it. Gap bucket: 1 + floor(log2(1 + seconds)), at most 31.
 
     item  second             item_nums     gap_buckets
     7     0             ->   [7, 9, 0]     [1, 2, 0]      (max_len 3)
     9     1
     """
-    user = [c.USER_NUM, c.PURPOSE, c.CLOCK]  # a number leads: sorts compare it first, and text only where it is equal
-    placed = _with_gaps(_with_clock(known, order_only), user, session_gap_us=round(session_gap_minutes * MINUTE_US))
-    placed = placed.withColumn(c.PART, F.floor((F.col("_size") - F.col("_place")) / max_len).cast("bigint"))
+    latest = _latest_of_each(_with_clock(events, order_only), purposes, max_events=max_len * (1 + earlier_parts))
+    parts = latest.withColumn(c.PART, F.floor((F.col("_size") - F.col("_place")) / max_len).cast("bigint"))
+    steps_of = _with_gaps(parts, session_gap_us=round(session_gap_minutes * MINUTE_US))
+    sequence = [c.USER_NUM, c.PURPOSE, c.CLOCK, c.PART]
     steps = F.sort_array(F.collect_list(F.struct("_place", *SEQUENCE_LISTS))).alias("steps")
     return (
-        placed.where(F.col(c.PART) <= earlier_parts)
-        .groupBy(*user, c.PART)
+        steps_of.groupBy(*sequence)
         .agg(steps)
         .select(
-            *user,
-            c.PART,
+            *sequence,
             F.size("steps").cast("bigint").alias(c.LENGTH),
             *[_padded(F.col("steps")[name], max_len).alias(name) for name in SEQUENCE_LISTS],
         )
@@ -101,22 +101,52 @@ def _with_clock(rows: DataFrame, order_only: Sequence[str]) -> DataFrame:
     return rows.withColumn(c.CLOCK, F.when(own_clock, F.col(c.DOMAIN)).otherwise(TIME_CLOCK))
 
 
-def _with_gaps(events: DataFrame, user: Sequence[str], *, session_gap_us: int) -> DataFrame:
-    """Name the columns as the lists they go to, and add place, size, gap bucket and session start."""
-    sequence = W.partitionBy(*user)
+def _latest_of_each(events: DataFrame, purposes: Sequence[str], *, max_events: int) -> DataFrame:
+    """The latest events that each purpose may know: their place in its sequence, the sequence's size, and the order of
+    the event before.
+
+    One sort serves all purposes: each counts and looks back among its own events.
+
+    second  split         second  purpose   place  size  before      (max_events 2)
+    0       train    ->   0       validate  1      1     null
+    5       valid         0       serve     1      2     null
+                          5       serve     2      2     0
+    """  # fmt: skip
+    # A number leads: sorts compare it first, and text only where it is equal
+    sequence = W.partitionBy(c.USER_NUM, c.CLOCK)
     by_time = sequence.orderBy(*EVENT_KEY)
-    is_timed = F.col(c.CLOCK) == TIME_CLOCK
-    gap_us = F.col(c.EVENT_ORDER) - F.lag(c.EVENT_ORDER).over(by_time)
-    timed_gap_us = F.when(is_timed, F.col("_gap_us"))
-    return events.withColumn("_gap_us", gap_us).select(
-        *user,
-        F.row_number().over(by_time).alias("_place"),
-        F.count(F.lit(1)).over(sequence).alias("_size"),
+    so_far = by_time.rowsBetween(W.unboundedPreceding, W.currentRow)
+    until_before = by_time.rowsBetween(W.unboundedPreceding, -1)
+    placed, own = {}, []
+    for purpose in purposes:
+        is_known = F.col(c.SPLIT).isin(*c.KNOWN_SPLITS[purpose])
+        known = F.when(is_known, F.col(c.EVENT_ORDER))
+        place, size, before = f"_place_{purpose}", f"_size_{purpose}", f"_before_{purpose}"
+        placed[place] = F.count(known).over(so_far)
+        placed[size] = F.count(known).over(sequence)
+        placed[before] = F.last(known, ignorenulls=True).over(until_before)
+        is_latest = is_known & (F.col(size) - F.col(place) < max_events)
+        fields = (F.lit(purpose).alias(c.PURPOSE), F.col(place).alias("_place"), F.col(size).alias("_size"))
+        own.append(F.when(is_latest, F.struct(*fields, F.col(before).alias("_before"))))
+    each = F.explode(F.array_compact(F.array(*own))).alias("_own")
+    return events.withColumns(placed).select(*events.columns, each).select(*events.columns, "_own.*")
+
+
+def _with_gaps(placed: DataFrame, *, session_gap_us: int) -> DataFrame:
+    """Name the columns as the lists they go to, and add gap bucket and session start."""
+    gap_us = F.col(c.EVENT_ORDER) - F.col("_before")
+    timed_gap_us = F.when(F.col(c.CLOCK) == TIME_CLOCK, gap_us)
+    return placed.select(
+        c.USER_NUM,
+        c.PURPOSE,
+        c.CLOCK,
+        c.PART,
+        "_place",
         F.col(c.ITEM_NUM).alias(c.ITEM_NUMS),
         F.col(c.DOMAIN_NUM).alias(c.DOMAIN_NUMS),
         F.col(c.ACTION_NUM).alias(c.ACTION_NUMS),
         F.coalesce(_gap_bucket(timed_gap_us), F.lit(1)).cast("bigint").alias(c.GAP_BUCKETS),
-        (F.col("_gap_us").isNull() | F.coalesce(timed_gap_us > session_gap_us, F.lit(False)))
+        (gap_us.isNull() | F.coalesce(timed_gap_us > session_gap_us, F.lit(False)))
         .cast("bigint")
         .alias(c.SESSION_STARTS),
         F.col(c.EVENT_ORDER).alias(c.EVENT_ORDERS),

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-# What results and memory depend on; a user's [spark.options] may add to these, and override them knowingly.
+# What results, memory and speed depend on; a user's [spark.options] may add to these, and override them knowingly.
 _OPTIONS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
     "spark.sql.adaptive.enabled": "true",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # What a step caches is read a few times and goes: finding how to compress it costs more than it saves
+    "spark.sql.inMemoryColumnarStorage.compressed": "false",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",

@@ -8,11 +8,11 @@ from tests.frames.made_events import SECOND_US, make_events, rows_of
 pytestmark = pytest.mark.spark
 
 
-def sequences_of(spark, rows, *, order_only=(), max_len=4, num_files=1, earlier_parts=0):
-    known = to_known_events(make_events(spark, rows, num_files=num_files), ["validate"])
+def sequences_of(spark, rows, *, order_only=(), max_len=4, num_files=1, earlier_parts=0, purposes=("validate",)):
     return to_sequences(
-        known, order_only=order_only, max_len=max_len, session_gap_minutes=1.0, earlier_parts=earlier_parts
-    )
+        make_events(spark, rows, num_files=num_files), purposes=list(purposes), order_only=order_only, max_len=max_len,
+        session_gap_minutes=1.0, earlier_parts=earlier_parts,
+    )  # fmt: skip
 
 
 def only_row(frame):
@@ -80,6 +80,25 @@ def test_long_sequences_keep_the_latest_events_and_histories_keep_all(spark):
     history = only_row(to_histories(to_known_events(make_events(spark, rows), ["validate"])))
     assert history.item_nums == [1, 2, 3, 4, 5, 6, 7]
     assert (history.num_events, history.last_event_order) == (8, 900 * SECOND_US)
+
+
+def test_each_purpose_counts_and_looks_back_among_the_events_it_may_know(spark):
+    # b is held out earlier than a, so that what a purpose knows is no prefix of the user's events
+    rows = [
+        (1, "a", 1, 0, "train"), (1, "b", 2, 10, "valid"), (1, "a", 3, 100, "train"), (1, "b", 4, 103, "test"),
+        (1, "a", 5, 110, "valid"), (1, "a", 6, 200, "out_of_core"),
+    ]  # fmt: skip
+    found = {
+        row.purpose: row for row in sequences_of(spark, rows, purposes=("validate", "backtest", "serve")).collect()
+    }
+    assert {purpose: (row.length, row.item_nums) for purpose, row in found.items()} == {
+        "validate": (2, [1, 3, 0, 0]), "backtest": (4, [1, 2, 3, 5]), "serve": (4, [2, 3, 4, 5]),
+    }  # fmt: skip
+    assert {purpose: row.gap_buckets for purpose, row in found.items()} == {
+        "validate": [1, 7, 0, 0], "backtest": [1, 4, 7, 4], "serve": [4, 7, 3, 4],
+    }  # fmt: skip
+    assert found["validate"].session_starts == [1, 1, 0, 0]
+    assert found["serve"].session_starts == [0, 1, 0, 0]
 
 
 def test_sequences_do_not_depend_on_input_partitions(spark):
