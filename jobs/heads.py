@@ -87,7 +87,8 @@ def batches(
     """The tasks of one epoch, by source domain: each user with events of a domain is cut once."""
     sources = [candidates.domains[name] for name in settings.sources if name in candidates.domains]
     generator = torch.Generator(ground.device).manual_seed(settings.train.seed * 1_000_003 + epoch)
-    plan = TaskPlan(settings.meta.support_sizes, settings.meta.num_query, settings.meta.num_negatives)
+    meta = settings.meta
+    plan = TaskPlan(meta.support_sizes, meta.num_query, meta.num_negatives, meta.num_ranked)
     rows = read_batches(
         ground.files, columns=SEQUENCE_COLUMNS, batch_size=settings.meta.batch_size, seed=settings.train.seed,
         epoch=epoch, reader_threads=settings.train.reader_threads,

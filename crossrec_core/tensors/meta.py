@@ -19,9 +19,18 @@ from crossrec_core.tensors.candidates import Candidates
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.fit import EpochReport
 from crossrec_core.tensors.losses import mix_domains
-from crossrec_core.tensors.meta_heads import GradientHead, fit_scale
+from crossrec_core.tensors.meta_heads import GradientHead, fit_scale, start_calibrated
+from crossrec_core.tensors.shortlist import draw_listed, draw_up, is_listed
 from crossrec_core.tensors.task_features import Tasks, to_tasks
-from crossrec_core.tensors.tasks import crop, draw_cuts, draw_task_negatives, keep_rows_of, query_pairs, support_pairs
+from crossrec_core.tensors.tasks import (
+    crop,
+    draw_cuts,
+    draw_task_negatives,
+    forget_earlier,
+    keep_rows_of,
+    query_pairs,
+    support_pairs,
+)
 
 UNKNOWN_DOMAIN_SHARE = 0.3  # of the batches whose domain is hidden: what a domain nobody has seen will meet
 CLIP_NORM = 1.0
@@ -33,7 +42,8 @@ class TaskPlan:
 
     support_sizes: Sequence[int]
     num_query: int
-    num_negatives: int  # per positive, half uniform in the domain and half by popularity
+    num_negatives: int  # per positive; of the support half uniform in the domain and half by popularity
+    num_ranked: int  # candidates that a head is shown at scoring: the query's negatives are drawn from them
 
 
 @dataclass(frozen=True)
@@ -51,22 +61,33 @@ def make_tasks(
 ) -> Tasks | None:  # fmt: skip
     """Cut each row with events of the domain into a task, at random; None where there is none.
 
+    The query is asked as at scoring: the negatives are drawn from the model's shortlist, and what is not good enough
+    for that list is not asked at all, for no head can bring it there. With other negatives a head learns to tell what
+    is bought from what is not, which the list has done already, and loses the order within it.
+
     ``generator`` lives where the columns, the candidates and the model live.
     """
-    rows = crop(keep_rows_of(columns, domain_num))
-    num_rows = len(rows["item_nums"])
+    whole = crop(keep_rows_of(columns, domain_num))
+    num_rows = len(whole["item_nums"])
     if num_rows == 0:
         return None
     nums_V, popularity_V = candidates.items[domain_num], candidates.popularity[domain_num]
-    cut = draw_cuts(rows, domain_num, support_sizes=plan.support_sizes, num_query=plan.num_query, generator=generator)
-    num_support = cut.support_RK.shape[1]
+    cut = draw_cuts(whole, domain_num, support_sizes=plan.support_sizes, num_query=plan.num_query, generator=generator)
+    rows, shorter = forget_earlier(whole, domain_num, cut)
     negatives_RSN = draw_task_negatives(
-        nums_V, popularity_V, num_rows=num_rows, num_events=num_support + plan.num_query,
-        num_negatives=plan.num_negatives, generator=generator,
+        nums_V, popularity_V, num_rows=num_rows, num_events=cut.support_RK.shape[1], num_negatives=plan.num_negatives,
+        generator=generator,
     )  # fmt: skip
-    support = support_pairs(rows, cut, negatives_RSN[:, :num_support], nums_V)
-    query = query_pairs(rows, cut, negatives_RSN[:, num_support:], nums_V)
-    return to_tasks(model, rows, support, query, domain_num, candidates)
+    is_known_RL = torch.arange(whole["item_nums"].shape[1], device=cut.known_R.device) < cut.known_R.unsqueeze(1)
+    listed = draw_up(
+        model, rows, shorter.known_R, domain_num, candidates, left_out_RL=whole["item_nums"] * is_known_RL,
+        num_ranked=plan.num_ranked,
+    )  # fmt: skip
+    asked_RQ = cut.has_query_RQ & is_listed(listed, whole["item_nums"].gather(1, cut.query_RQ), nums_V)
+    listed_RQN = draw_listed(listed, num_events=plan.num_query, num_negatives=plan.num_negatives, generator=generator)
+    query = query_pairs(whole, replace(cut, has_query_RQ=asked_RQ), listed_RQN, nums_V)
+    query = replace(query, known_RC=shorter.known_R.unsqueeze(1).expand_as(query.known_RC))
+    return to_tasks(model, rows, support_pairs(rows, shorter, negatives_RSN, nums_V), query, domain_num, candidates)
 
 
 def outer_loss(logits_TQ: Tensor, tasks: Tasks) -> Tensor:
@@ -110,7 +131,7 @@ def train_heads(
     best = {name: _Best() for name in heads}
     first = next(iter(batches(1)), None)
     if first is not None:
-        _fit_scales(heads, first)
+        _start(heads, first)
     num_steps = 0
     for epoch in range(max(num_epochs.values(), default=0) + 1):
         training = {name: head for name, head in heads.items() if epoch <= num_epochs[name]}
@@ -182,11 +203,13 @@ def _hide_domains(tasks: Mapping[int, Tasks], generator: Generator) -> dict[int,
     }
 
 
-def _fit_scales(heads: Mapping[str, nn.Module], tasks: Mapping[int, Tasks]) -> None:
-    """Standardise by the query pairs of the first batch."""
+def _start(heads: Mapping[str, nn.Module], tasks: Mapping[int, Tasks]) -> None:
+    """Standardise and calibrate by the query pairs of the first batch."""
     x_NF = torch.cat([of_domain.query_TQF[of_domain.query_mask_TQ > 0] for of_domain in tasks.values()])
+    labels_N = torch.cat([of_domain.query_labels_TQ[of_domain.query_mask_TQ > 0] for of_domain in tasks.values()])
     for head in heads.values():
         fit_scale(head, x_NF)
+        start_calibrated(head, x_NF, labels_N)
 
 
 def _mean_loss(name: str, losses: list[Tensor], seconds: float) -> dict[str, float]:

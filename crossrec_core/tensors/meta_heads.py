@@ -5,7 +5,7 @@ network and start as the in-context model: what they learn is what to change abo
 what it has learnt for all tasks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +15,13 @@ from torch.nn import functional as F
 
 from crossrec_core.tensors import adapt
 from crossrec_core.tensors.bayes_head import Prior, Support, moderated_logits, predict
+from crossrec_core.tensors.calibration import Held, Platt, fit_platt
 from crossrec_core.tensors.task_features import IN_CONTEXT, Tasks
 
 POOLED = "pooled"  # one head for all tasks, never adapted: what meta-learning must beat
 UNIT_SOFTPLUS = 0.5413  # softplus of it is 1
+SURE_PRECISION = 100.0  # of a prior that a few pairs move by little until training says otherwise
+LEAST_SLOPE = 0.1  # a head never starts by turning the in-context order around
 NEWTON_STEPS = 3
 
 
@@ -57,6 +60,12 @@ class PairNetwork(nn.Module):
         self.mean_F.copy_(x_NF.mean(dim=0))
         deviation_F = x_NF.std(dim=0)
         self.scale_F.copy_(torch.where(deviation_F > 1e-6, deviation_F, torch.ones_like(deviation_F)))
+
+    def calibrate(self, platt: Platt) -> None:
+        """Make the standardised in-context score the logit that ``platt`` maps it to."""
+        slope, scale = max(platt.slope, LEAST_SLOPE), self.scale_F[IN_CONTEXT].clone()
+        self.scale_F[IN_CONTEXT] = scale / slope
+        self.mean_F[IN_CONTEXT] -= platt.offset * scale / slope
 
 
 class LinearHead(nn.Module):
@@ -114,7 +123,11 @@ class GradientHead(nn.Module):
 
 
 class BayesHead(nn.Module):
-    """Every task's weights in closed form, from a learnt prior: w0 = mean + domain + map(mean support positive)."""
+    """Every task's weights in closed form, from a learnt prior: w0 = mean + domain + map(mean support positive).
+
+    The prior starts sure of the in-context model: most features are a network's that has learnt nothing yet, and with
+    precision 1 a few pairs drown the score in them.
+    """
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
@@ -138,7 +151,7 @@ class BayesHead(nn.Module):
         positive_TK = tasks.support_labels_TK * tasks.support_mask_TK
         liked_TP = torch.einsum("tkp,tk->tp", phi_TKP, positive_TK) / positive_TK.sum(dim=1, keepdim=True).clamp(min=1)
         mean_TP = self.mean_P + self.domain_means(tasks.domains_T) + self.from_support(liked_TP)
-        return Prior(mean_TP, F.softplus(self.precisions(tasks.domains_T)))
+        return Prior(mean_TP, SURE_PRECISION * F.softplus(self.precisions(tasks.domains_T)))
 
 
 class PrototypeHead(nn.Module):
@@ -210,9 +223,24 @@ def build_head(config: HeadConfig, *, seed: int) -> nn.Module:
 
 def fit_scale(head: nn.Module, x_NF: Tensor) -> None:
     """Standardise the raw features of a head by some training pairs."""
-    for module in head.modules():
-        if isinstance(module, PairNetwork):
-            module.fit_scale(x_NF)
+    for network in _networks_of(head):
+        network.fit_scale(x_NF)
+
+
+def start_calibrated(head: nn.Module, x_NF: Tensor, labels_N: Tensor) -> None:
+    """Let a fresh head start as the in-context model calibrated by some training pairs, after ``fit_scale``.
+
+    Otherwise the first thing that all its weights learn together is how sure to be, at the order's cost.
+    """
+    for network in _networks_of(head):
+        scores_N = (x_NF[:, IN_CONTEXT] - network.mean_F[IN_CONTEXT]) / network.scale_F[IN_CONTEXT]
+        platt = fit_platt(Held(scores_N.double().cpu(), labels_N.double().cpu()))
+        if platt is not None:
+            network.calibrate(platt)
+
+
+def _networks_of(head: nn.Module) -> Iterator[PairNetwork]:
+    return (module for module in head.modules() if isinstance(module, PairNetwork))
 
 
 def _start(width: int) -> Tensor:

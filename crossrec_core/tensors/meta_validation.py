@@ -11,11 +11,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
 from crossrec_core.tensors.bayes_head import Prior, Support, predict_primal
 from crossrec_core.tensors.candidates import Candidates
 from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.ranker import POPULARITY_FLOOR
+from crossrec_core.tensors.shortlist import draw_up
 from crossrec_core.tensors.task_features import IN_CONTEXT, Tasks, to_tasks
 from crossrec_core.tensors.tasks import (
     Pairs,
@@ -25,7 +24,7 @@ from crossrec_core.tensors.tasks import (
     support_pairs,
     truth_pairs,
 )
-from crossrec_core.tensors.validation import HeldOut, mask_items, ndcg, take_held_out
+from crossrec_core.tensors.validation import HeldOut, ndcg, take_held_out
 
 LIST_LENGTH = 10
 DRAWS_AT_ONCE = 1_000_000
@@ -144,29 +143,16 @@ def _ask(
     support = support_pairs(users.columns, cut, negatives_RSN[:, :num_support], nums_V)
     seen = {"item_nums": seen_RL}
     asked = truth_pairs(seen, truth_RQ, negatives_RSN[:, num_support:], nums_V, cut.known_R)
-    listed_RM = _shortlist(model, users, seen_RL, nums_V, popularity_V, num_ranked)
+    listed_RM = draw_up(
+        model, users.columns, cut.known_R, domain_num, candidates,
+        left_out_RL=seen_RL * users.exclude_seen, num_ranked=num_ranked,
+    ).items_RM  # fmt: skip
     query = Pairs(
         torch.cat((asked.items_RC, listed_RM), dim=1), F.pad(asked.labels_RC, (0, listed_RM.shape[1])),
         F.pad(asked.mask_RC, (0, listed_RM.shape[1])),
         torch.cat((asked.known_RC, cut.known_R.unsqueeze(1).expand_as(listed_RM)), dim=1),
     )  # fmt: skip
     return to_tasks(model, users.columns, support, query, domain_num, candidates), listed_RM
-
-
-def _shortlist(
-    model: SequenceModel, users: HeldOut, seen_RL: Tensor, nums_V: Tensor, popularity_V: Tensor, num_ranked: int
-) -> Tensor:
-    """The in-context model's best unseen candidates, [R, M], 0 where there are fewer; by popularity for new users."""
-    with torch.no_grad():
-        items, domains, actions, gaps, orders = (users.columns[name] for name in SEQUENCE_COLUMNS)
-        queries_RD = model.last_query(items, domains, actions, gaps, orders, target_domain=users.domain_num)
-        scores_RV = queries_RD @ model.item_vectors(nums_V).T
-        is_new_R1 = (users.columns["item_nums"] == 0).all(dim=1, keepdim=True)
-        scores_RV = torch.where(is_new_R1, popularity_V.clamp(min=POPULARITY_FLOOR).log(), scores_RV)
-        if users.exclude_seen:
-            scores_RV = mask_items(scores_RV, nums_V, seen_RL)
-        top = scores_RV.topk(min(num_ranked, len(nums_V)), dim=1)
-        return nums_V[top.indices] * (top.values > -torch.inf)
 
 
 def _judge_batch(answer: Answer, tasks: Tasks, listed_RM: Tensor, truth_RQ: Tensor) -> Judged:

@@ -63,7 +63,7 @@ def task_features(
     each; log(1 + known events), all and of the domain; whether there are any; and the products of the coordinates.
     """
     with torch.no_grad():
-        queries_RCD, vectors_RCD = _states(model, columns, pairs, domain_num), model.item_vectors(pairs.items_RC)
+        queries_RCD, vectors_RCD = states(model, columns, pairs, domain_num), model.item_vectors(pairs.items_RC)
         is_known_RCL = _is_known(columns, pairs)
         is_own_RL = columns["domain_nums"] == domain_num
         has_events_RC = pairs.known_RC > 0
@@ -85,7 +85,7 @@ def task_features(
         return torch.cat((torch.stack(named, dim=-1), products_RCD), dim=-1).float()
 
 
-def _states(model: SequenceModel, columns: Mapping[str, Tensor], pairs: Pairs, domain_num: int) -> Tensor:
+def states(model: SequenceModel, columns: Mapping[str, Tensor], pairs: Pairs, domain_num: int) -> Tensor:
     """The query vector after the last event each pair may know, [R, C, D]; zeros where there is none."""
     ask = prefix_queries if model.config.encoder == BERT else causal_queries
     return ask(model, columns, pairs, domain_num) * (pairs.known_RC > 0).unsqueeze(2)

@@ -12,7 +12,7 @@ may know; it has seen the queries of training, but not those of the held-out use
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -63,11 +63,11 @@ def draw_cuts(
     num_query: int,
     generator: Generator,
 ) -> Cut:
-    """Cut every row once: a support size is drawn for it, and the query starts after so many events of the domain.
+    """Cut every row once: a support size is drawn for it, and the query starts anywhere after so many events.
 
     The sizes are spaced like powers, so that a uniform draw from them is uniform in log size. A row too short for its
-    size is cut before its last event of the domain. The largest size stands for all longer histories: its query starts
-    anywhere after so many events. Events of one time are never torn apart, so the support may end up smaller.
+    size is cut before its last event of the domain. Events of one time are never torn apart, so the support may end up
+    smaller. What else is known of the domain ``forget_earlier`` takes away.
 
     Every row must have an event of the domain.
     """
@@ -77,13 +77,34 @@ def draw_cuts(
     drawn_R = torch.randint(len(sizes), num_own_R.shape, generator=generator, device=generator.device)
     size_R = torch.minimum(sizes[drawn_R], num_own_R - 1)
     share_R = torch.rand(num_own_R.shape, generator=generator, device=generator.device)
-    later_R = size_R + (share_R * (num_own_R - size_R)).long().clamp(max=num_own_R - size_R - 1)
-    first_R = torch.where(size_R == sizes.max(), later_R, size_R)
+    first_R = size_R + (share_R * (num_own_R - size_R)).long().clamp(max=num_own_R - size_R - 1)
     orders_RL = columns[c.EVENT_ORDERS]
     places_RL = _places_of(is_own_RL)
     cut_order_R = orders_RL.gather(1, places_RL.gather(1, first_R.unsqueeze(1)))
     is_known_RL = (orders_RL < cut_order_R) & (columns["item_nums"] != 0)
     return _cut(is_own_RL, is_known_RL.sum(dim=1), size_R, num_support=max(support_sizes), num_query=num_query)
+
+
+def forget_earlier(columns: Mapping[str, Tensor], domain_num: int, cut: Cut) -> tuple[dict[str, Tensor], Cut]:
+    """Drop what is known of the domain before the support: a user who is newer here, asked at the same moment.
+
+    A full support stands for all longer histories and keeps them.
+
+    items      domains        items    domains
+    7 8 9 5 6  1 2 1 1 1  ->  8 9 5 6  2 1 1 1     (domain 1, support 9 of two places, query 5 6)
+    """
+    places_L = torch.arange(columns["item_nums"].shape[1], device=cut.known_R.device)
+    first_R = torch.where(cut.has_support_RK, cut.support_RK, cut.known_R.unsqueeze(1)).amin(dim=1)
+    first_R = torch.where(cut.has_support_RK.all(dim=1), 0, first_R)
+    is_old_RL = (columns["domain_nums"] == domain_num) & (places_L < first_R.unsqueeze(1))
+    keep_RL = (columns["item_nums"] != 0) & ~is_old_RL
+    num_old_RL = is_old_RL.cumsum(dim=1)
+    shorter = replace(
+        cut, support_RK=cut.support_RK - num_old_RL.gather(1, cut.support_RK) * cut.has_support_RK,
+        query_RQ=cut.query_RQ - num_old_RL.gather(1, cut.query_RQ) * cut.has_query_RQ,
+        known_R=cut.known_R - num_old_RL[:, -1],
+    )  # fmt: skip
+    return _compact(columns, keep_RL), shorter
 
 
 def cut_at_end(columns: Mapping[str, Tensor], domain_num: int, *, num_support: int) -> Cut:
@@ -102,8 +123,7 @@ def keep_latest(columns: Mapping[str, Tensor], domain_num: int, num_kept: int) -
     is_own_RL = columns["domain_nums"] == domain_num
     later_RL = is_own_RL.flip(1).cumsum(1).flip(1)
     keep_RL = (columns["item_nums"] != 0) & ~(is_own_RL & (later_RL > num_kept))
-    order_RL = (~keep_RL).to(torch.int8).argsort(dim=1, stable=True)
-    return {name: (columns[name] * keep_RL).gather(1, order_RL) for name in SEQUENCE_COLUMNS}
+    return _compact(columns, keep_RL)
 
 
 def support_pairs(columns: Mapping[str, Tensor], cut: Cut, negatives_RSN: Tensor, nums_V: Tensor) -> Pairs:
@@ -165,6 +185,12 @@ def _cut(is_own_RL: Tensor, known_R: Tensor, size_R: Tensor, *, num_support: int
         places_RL.gather(1, support_RK), has_support_RK, places_RL.gather(1, query_RQ.clamp(max=length - 1)),
         query_RQ < num_own_R.unsqueeze(1), known_R,
     )  # fmt: skip
+
+
+def _compact(columns: Mapping[str, Tensor], keep_RL: Tensor) -> dict[str, Tensor]:
+    """The events kept, in order, then padding."""
+    order_RL = (~keep_RL).to(torch.int8).argsort(dim=1, stable=True)
+    return {name: (columns[name] * keep_RL).gather(1, order_RL) for name in SEQUENCE_COLUMNS}
 
 
 def _places_of(is_own_RL: Tensor) -> Tensor:

@@ -96,12 +96,35 @@ def test_a_loss_that_is_no_number_says_what_to_lower() -> None:
         train(["maml"], num_epochs=1, learning_rate=1e25)
 
 
+def parity_tasks(*, num_ranked: int) -> Tasks:
+    columns = {**parity_columns(), c.EVENT_ORDERS: torch.arange(1, 9).expand(128, 8)}
+    candidates = Candidates(
+        {1: torch.arange(1, 11), 2: torch.arange(11, 21)}, {d: torch.full((10,), 0.1) for d in (1, 2)}, {}, {}, "f"
+    )
+    plan, generator = TaskPlan((0, 1, 3), 2, 4, num_ranked), torch.Generator().manual_seed(0)
+    tasks = make_tasks(tiny_model(), columns, 2, candidates, plan=plan, generator=generator)
+    assert tasks is not None
+    return tasks
+
+
+def test_a_query_is_asked_among_what_a_head_is_shown_at_scoring() -> None:
+    everything, best_only = parity_tasks(num_ranked=10), parity_tasks(num_ranked=1)
+    scores_TQM, asked_TQM = (
+        values.view(-1, 2, 5) for values in (best_only.query_TQF[..., 0], best_only.query_mask_TQ > 0)
+    )
+    is_both_TQM = asked_TQM & asked_TQM[..., :1]
+    assert is_both_TQM[..., 1:].any()
+    assert (scores_TQM[..., :1] >= scores_TQM - 1e-6)[is_both_TQM].all()  # the list is one item, and the truth is on it
+    assert not (asked_TQM & ~asked_TQM[..., :1]).any()
+    assert best_only.query_mask_TQ.view(-1, 2, 5)[..., 0].sum() < everything.query_mask_TQ.view(-1, 2, 5)[..., 0].sum()
+
+
 def test_tasks_are_cut_from_sequences_of_each_domain() -> None:
     columns = {**parity_columns(), c.EVENT_ORDERS: torch.arange(1, 9).expand(128, 8)}
     candidates = Candidates(
         {1: torch.arange(1, 11), 2: torch.arange(11, 21)}, {d: torch.full((10,), 0.1) for d in (1, 2)}, {}, {}, "f"
     )
-    plan, generator = TaskPlan((0, 1, 3), 2, 4), torch.Generator().manual_seed(0)
+    plan, generator = TaskPlan((0, 1, 3), 2, 4, 10), torch.Generator().manual_seed(0)
     tasks = make_tasks(tiny_model(), columns, 2, candidates, plan=plan, generator=generator)
     assert tasks.support_TKF.shape[:2] == (len(tasks.domains_T), 3 * 5)
     assert tasks.query_TQF.shape[:2] == (len(tasks.domains_T), 2 * 5)

@@ -3,7 +3,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from crossrec_core.tensors.meta_heads import HEADS, POOLED, BayesHead, HeadConfig, build_head, fit_scale
+from crossrec_core.tensors.meta_heads import (
+    HEADS,
+    POOLED,
+    BayesHead,
+    HeadConfig,
+    build_head,
+    fit_scale,
+    start_calibrated,
+)
 from crossrec_core.tensors.task_features import IN_CONTEXT, Tasks
 
 T, K, Q, F = 6, 5, 4, 7
@@ -99,6 +107,28 @@ def test_features_are_standardised_by_training_pairs_and_constant_ones_weigh_not
     scaled_NF = (x_NF - head.network.mean_F) / head.network.scale_F
     torch.testing.assert_close(scaled_NF.mean(dim=0), torch.zeros(F), rtol=0, atol=1e-4)
     assert not scaled_NF[:, 2].any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fresh_head_is_the_in_context_model_calibrated(method: str) -> None:
+    tasks, generator = make_tasks(), torch.Generator().manual_seed(5)
+    x_NF = 4 * torch.randn(4_000, F, generator=generator) - 3
+    labels_N = (torch.rand(4_000, generator=generator) < torch.sigmoid(0.6 * x_NF[:, IN_CONTEXT] - 1)).float()
+    head = make_head(method, is_fresh=True)
+    fit_scale(head, x_NF)
+    start_calibrated(head, x_NF, labels_N)
+    logits_TQ = head(replace(tasks, support_mask_TK=torch.zeros(T, K)))
+    expected_TQ = 0.6 * tasks.query_TQF[..., IN_CONTEXT] - 1
+    torch.testing.assert_close(logits_TQ, expected_TQ, rtol=0.1, atol=0.15)
+
+
+def test_a_head_never_starts_with_the_order_turned_around() -> None:
+    x_NF, tasks = torch.randn(200, F, generator=torch.Generator().manual_seed(6)), make_tasks()
+    head = make_head(POOLED, is_fresh=True)
+    fit_scale(head, x_NF)
+    start_calibrated(head, x_NF, (x_NF[:, IN_CONTEXT] < 0).float())
+    order_TQ, expected_TQ = head(tasks).argsort(dim=1), tasks.query_TQF[..., IN_CONTEXT].argsort(dim=1)
+    assert torch.equal(order_TQ, expected_TQ)
 
 
 def test_the_seed_alone_makes_a_head() -> None:

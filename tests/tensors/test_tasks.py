@@ -9,6 +9,7 @@ from crossrec_core.tensors.tasks import (
     cut_at_end,
     draw_cuts,
     draw_task_negatives,
+    forget_earlier,
     keep_latest,
     keep_rows_of,
     query_pairs,
@@ -67,10 +68,42 @@ def test_every_size_is_drawn_and_the_largest_stands_for_longer_histories() -> No
     shares = torch.bincount(sizes, minlength=4) / len(sizes)
     assert shares[2] == 0
     assert (shares[[0, 1, 3]] - 1 / 3).abs().max() < 0.07
-    is_own_RL = rows["domain_nums"] == 1
-    before_R = (is_own_RL & (torch.arange(L) < cut.known_R.unsqueeze(1))).sum(dim=1)
+    short, shorter = forget_earlier(rows, 1, cut)
+    is_own_RL = short["domain_nums"] == 1
+    before_R = (is_own_RL & (torch.arange(L) < shorter.known_R.unsqueeze(1))).sum(dim=1)
     assert (before_R[sizes < 3] == sizes[sizes < 3]).all()
     assert set(before_R[sizes == 3].tolist()) >= {3, 4, 5, 6}
+
+
+def test_a_user_with_few_events_is_asked_at_any_moment_and_not_only_at_the_first_one() -> None:
+    rows = make_columns(3_000, num_times=1_000_000)
+    rows = {name: values[(rows["domain_nums"] == 1).sum(dim=1) >= 7] for name, values in rows.items()}
+    cut = draw(rows, (1,))
+    before_R = ((rows["domain_nums"] == 1) & (torch.arange(L) < cut.known_R.unsqueeze(1))).sum(dim=1)
+    assert set(before_R.tolist()) >= {1, 2, 3, 4, 5, 6}
+
+
+def test_what_is_forgotten_is_the_domain_before_the_support_and_the_rest_keeps_its_place() -> None:
+    rows = keep_rows_of(make_columns(), 1)
+    cut = draw(rows)
+    short, shorter = forget_earlier(rows, 1, cut)
+    items, own, kept = rows["item_nums"], rows["domain_nums"] == 1, short["item_nums"]
+    is_full_R = cut.has_support_RK.all(dim=1)
+    assert is_full_R.any()
+    assert not is_full_R.all()
+    for at in range(len(items)):
+        known, support = int(cut.known_R[at]), cut.support_RK[at][cut.has_support_RK[at]]
+        places = [
+            place for place in torch.nonzero(items[at]).flatten().tolist()
+            if is_full_R[at] or place >= known or not own[at, place] or place in support.tolist()
+        ]  # fmt: skip
+        assert kept[at][kept[at] != 0].tolist() == items[at, places].tolist()
+        assert int(shorter.known_R[at]) == sum(place < known for place in places)
+        for old, new, has in (
+            (cut.support_RK, shorter.support_RK, cut.has_support_RK),
+            (cut.query_RQ, shorter.query_RQ, cut.has_query_RQ),
+        ):
+            assert [places[place] for place in new[at][has[at]]] == old[at][has[at]].tolist()
 
 
 def test_a_short_row_is_cut_before_its_last_event() -> None:
