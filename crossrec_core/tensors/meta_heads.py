@@ -123,7 +123,7 @@ class GradientHead(nn.Module):
 
 
 class BayesHead(nn.Module):
-    """Every task's weights in closed form, from a learnt prior: w0 = mean + domain + map(mean support positive).
+    """Every task's weights in closed form, from a learnt prior: w0 = mean + domain.
 
     The prior starts sure of the in-context model: most features are a network's that has learnt nothing yet, and with
     precision 1 a few pairs drown the score in them.
@@ -135,23 +135,21 @@ class BayesHead(nn.Module):
         self.mean_P = nn.Parameter(_start(config.width))
         self.domain_means = nn.Embedding(config.num_domains + 1, config.width)
         self.precisions = nn.Embedding(config.num_domains + 1, config.width)
-        self.from_support = nn.Linear(config.width, config.width, bias=False)
         nn.init.zeros_(self.domain_means.weight)
-        nn.init.zeros_(self.from_support.weight)
         nn.init.constant_(self.precisions.weight, UNIT_SOFTPLUS)
 
     def forward(self, tasks: Tasks) -> Tensor:
         phi_TKP = self.network(tasks.support_TKF)
         support = Support(phi_TKP, tasks.support_labels_TK, tasks.support_mask_TK)
-        prediction = predict(self.prior(tasks, phi_TKP), support, self.network(tasks.query_TQF), num_steps=NEWTON_STEPS)
+        prediction = predict(
+            self.prior(tasks.domains_T), support, self.network(tasks.query_TQF), num_steps=NEWTON_STEPS
+        )
         return moderated_logits(prediction)
 
-    def prior(self, tasks: Tasks, phi_TKP: Tensor) -> Prior:
-        """The prior of each task; without support it is the domain's."""
-        positive_TK = tasks.support_labels_TK * tasks.support_mask_TK
-        liked_TP = torch.einsum("tkp,tk->tp", phi_TKP, positive_TK) / positive_TK.sum(dim=1, keepdim=True).clamp(min=1)
-        mean_TP = self.mean_P + self.domain_means(tasks.domains_T) + self.from_support(liked_TP)
-        return Prior(mean_TP, SURE_PRECISION * F.softplus(self.precisions(tasks.domains_T)))
+    def prior(self, domains_T: Tensor) -> Prior:
+        """The prior of each task: its domain's. What the support says comes in as evidence, and in no other way."""
+        mean_TP = self.mean_P + self.domain_means(domains_T)
+        return Prior(mean_TP, SURE_PRECISION * F.softplus(self.precisions(domains_T)))
 
 
 class PrototypeHead(nn.Module):

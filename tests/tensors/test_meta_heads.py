@@ -68,7 +68,7 @@ def test_a_fresh_head_without_support_ranks_as_the_in_context_model(method: str)
     logits_TQ = make_head(method, is_fresh=True)(asked)
     if method == "bayes":  # doubt shrinks a logit: the weights' means are what starts there
         head = make_head(method, is_fresh=True)
-        prior = head.prior(asked, head.network(asked.support_TKF))
+        prior = head.prior(asked.domains_T)
         logits_TQ = torch.einsum("tqp,tp->tq", head.network(asked.query_TQF), prior.mean_TP)
     torch.testing.assert_close(logits_TQ, tasks.query_TQF[..., IN_CONTEXT])
 
@@ -92,10 +92,7 @@ def test_domains_have_priors_of_their_own_and_an_unknown_one_has_none() -> None:
     assert isinstance(head, BayesHead)
     with torch.no_grad():
         head.domain_means.weight[2, 0] = 3.0
-    means = [
-        head.prior(replace(tasks, domains_T=tasks.domains_T * number), head.network(tasks.support_TKF)).mean_TP[0, 0]
-        for number in (0, 1, 2)
-    ]
+    means = [head.prior(tasks.domains_T * number).mean_TP[0, 0] for number in (0, 1, 2)]
     assert means == [1.0, 1.0, 4.0]
 
 
@@ -120,6 +117,19 @@ def test_a_fresh_head_is_the_in_context_model_calibrated(method: str) -> None:
     logits_TQ = head(replace(tasks, support_mask_TK=torch.zeros(T, K)))
     expected_TQ = 0.6 * tasks.query_TQF[..., IN_CONTEXT] - 1
     torch.testing.assert_close(logits_TQ, expected_TQ, rtol=0.1, atol=0.15)
+
+
+def test_a_fresh_closed_form_keeps_the_in_context_order_under_a_few_pairs() -> None:
+    tasks, generator = make_tasks(), torch.Generator().manual_seed(7)
+    x_NF = torch.randn(4_000, F, generator=generator)
+    labels_N = (torch.rand(4_000, generator=generator) < torch.sigmoid(x_NF[:, IN_CONTEXT])).float()
+    head = make_head("bayes", is_fresh=True)
+    fit_scale(head, x_NF)
+    start_calibrated(head, x_NF, labels_N)
+    one_event = replace(tasks, support_mask_TK=torch.ones(T, K))
+    without = replace(tasks, support_mask_TK=torch.zeros(T, K))
+    moved_TQ, start_TQ = head(one_event).detach(), head(without).detach()
+    assert 1e-4 < float((moved_TQ - start_TQ).abs().max()) < 0.1
 
 
 def test_a_head_never_starts_with_the_order_turned_around() -> None:
