@@ -363,7 +363,10 @@ class MetaSettings:
     )
     support_sizes: list[int] = setting("Support events of a task, drawn alike; the largest stands for all above.")
     num_query: int = setting("Query events of a task at most.", low=1)
-    num_negatives: int = setting("Negatives per event: half uniform in the domain, half by popularity.", low=1)
+    num_negatives: int = setting(
+        "Negatives per event: a query's from what the head ranks anew, the support's half uniform, half by popularity.",
+        low=1,
+    )
     max_epochs: int = setting("Epochs at most; the best on validation is kept.", low=1)
     batch_size: int = setting("Users per step; each makes a task per domain of its own.", low=1)
     learning_rate: float = setting("Learning rate of AdamW.", low=0)
