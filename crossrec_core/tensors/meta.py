@@ -20,7 +20,7 @@ from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.fit import EpochReport
 from crossrec_core.tensors.losses import mix_domains
 from crossrec_core.tensors.meta_heads import GradientHead, fit_scale, start_calibrated
-from crossrec_core.tensors.shortlist import draw_listed, draw_up, is_listed
+from crossrec_core.tensors.shortlist import draw_listed, draw_up
 from crossrec_core.tensors.task_features import Tasks, to_tasks
 from crossrec_core.tensors.tasks import (
     crop,
@@ -81,9 +81,9 @@ def make_tasks(
     is_known_RL = torch.arange(whole["item_nums"].shape[1], device=cut.known_R.device) < cut.known_R.unsqueeze(1)
     listed = draw_up(
         model, rows, shorter.known_R, domain_num, candidates, left_out_RL=whole["item_nums"] * is_known_RL,
-        num_ranked=plan.num_ranked,
+        asked_RQ=whole["item_nums"].gather(1, cut.query_RQ), num_ranked=plan.num_ranked,
     )  # fmt: skip
-    asked_RQ = cut.has_query_RQ & is_listed(listed, whole["item_nums"].gather(1, cut.query_RQ), nums_V)
+    asked_RQ = cut.has_query_RQ & listed.is_listed_RQ
     listed_RQN = draw_listed(listed, num_events=plan.num_query, num_negatives=plan.num_negatives, generator=generator)
     query = query_pairs(whole, replace(cut, has_query_RQ=asked_RQ), listed_RQN, nums_V)
     query = replace(query, known_RC=shorter.known_R.unsqueeze(1).expand_as(query.known_RC))

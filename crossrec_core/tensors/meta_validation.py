@@ -145,7 +145,7 @@ def _ask(
     asked = truth_pairs(seen, truth_RQ, negatives_RSN[:, num_support:], nums_V, cut.known_R)
     listed_RM = draw_up(
         model, users.columns, cut.known_R, domain_num, candidates,
-        left_out_RL=seen_RL * users.exclude_seen, num_ranked=num_ranked,
+        left_out_RL=seen_RL * users.exclude_seen, asked_RQ=truth_RQ, num_ranked=num_ranked,
     ).items_RM  # fmt: skip
     query = Pairs(
         torch.cat((asked.items_RC, listed_RM), dim=1), F.pad(asked.labels_RC, (0, listed_RM.shape[1])),

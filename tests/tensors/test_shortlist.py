@@ -1,10 +1,13 @@
+import pytest
 import torch
 
+from crossrec_core.tensors import shortlist
 from crossrec_core.tensors.candidates import Candidates
-from crossrec_core.tensors.shortlist import Shortlist, draw_listed, draw_up, is_listed
+from crossrec_core.tensors.shortlist import Shortlist, draw_listed, draw_up
 from tests.tensors.worlds import random_columns, tiny_model
 
 NUMS_V = torch.arange(1, 11)
+ASKED_Q = torch.tensor([*range(1, 11), 15])  # all candidates, and one that is none
 CANDIDATES = Candidates({1: NUMS_V}, {1: torch.linspace(0.01, 0.19, 10)}, {}, {}, "f")
 
 
@@ -13,7 +16,8 @@ def draw(num_ranked: int) -> tuple[dict[str, torch.Tensor], torch.Tensor, Shortl
     known_R = (columns["item_nums"] != 0).sum(dim=1) // 2
     seen_RL = columns["item_nums"] * (torch.arange(6) < known_R.unsqueeze(1))
     listed = draw_up(
-        tiny_model(), columns, known_R, 1, CANDIDATES, left_out_RL=seen_RL, num_ranked=num_ranked
+        tiny_model(), columns, known_R, 1, CANDIDATES, left_out_RL=seen_RL, asked_RQ=ASKED_Q.expand(40, -1),
+        num_ranked=num_ranked,
     )  # fmt: skip
     return columns, known_R, listed
 
@@ -42,13 +46,22 @@ def test_a_list_longer_than_the_candidates_is_padded() -> None:
 
 
 def test_an_item_is_listed_where_its_score_is_good_enough_left_out_or_not() -> None:
-    _, _, listed = draw(3)
-    items_RQ = NUMS_V.expand(40, 10)
-    found_RQ = is_listed(listed, items_RQ, NUMS_V)
-    assert torch.equal(found_RQ, listed.scores_RV >= listed.least_R1)
-    assert found_RQ.gather(1, listed.items_RM - 1).all()
-    assert (found_RQ.sum(dim=1) > 3).any(), "what a user knew before may be asked again"
-    assert not is_listed(listed, torch.full((40, 1), 15), NUMS_V).any()
+    columns, known_R, listed = draw(3)
+    assert listed.is_listed_RQ[:, :10].gather(1, listed.items_RM - 1).all()
+    assert not listed.is_listed_RQ[:, 10].any(), "no candidate"
+    for at, known in enumerate(known_R.tolist()):
+        seen = set(columns["item_nums"][at, :known].tolist())
+        others = {num for num in range(1, 11) if listed.is_listed_RQ[at, num - 1]} - set(listed.items_RM[at].tolist())
+        assert others <= seen, "nothing unseen is better than what is listed"
+    assert (listed.is_listed_RQ.sum(dim=1) > 3).any(), "what a user knew before may be asked again"
+
+
+def test_a_few_rows_at_a_time_make_the_same_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, at_once = draw(3)
+    monkeypatch.setattr(shortlist, "SCORES_AT_ONCE", 35)
+    _, _, in_parts = draw(3)
+    assert torch.equal(in_parts.items_RM, at_once.items_RM)
+    assert torch.equal(in_parts.is_listed_RQ, at_once.is_listed_RQ)
 
 
 def test_negatives_are_drawn_from_each_rows_own_list() -> None:
