@@ -49,6 +49,7 @@ EVENT_ORDERS = "event_orders"
 LENGTH = "length"
 NUM_EVENTS = "num_events"
 NUM_USERS = "num_users"
+NUM_RATED, NUM_LIKES = "num_rated", "num_likes"
 LAST_EVENT_ORDER = "last_event_order"
 TARGET_DOMAIN_NUM = "target_domain_num"
 TRUTH_NUMS = "truth_nums"
@@ -126,6 +127,7 @@ NEW_USER_ID = "__new__"
 
 # What scoring passes between the rooms: the user frame's columns per domain number, and the scored rows
 SEEN, WANTED, PAIR_ITEM_NUMS, PAIR_LABELS = "seen", "wanted", "pair_item_nums", "pair_labels"
+LIKE_COUNTS = (NUM_LIKES, NUM_RATED)
 SEGMENT_CODE = "segment_code"  # a place in USER_SEGMENTS
 MODEL_INDEX = "model_index"
 DOMAIN_NUM = "domain_num"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # pyarrow.dataset pulls pandas in: seconds that an ad-hoc ans
 # Their rows belong to the lake, not to the run that happened to add them
 OVER_RUNS = (t.USER_IDS, t.ITEM_IDS, t.LABEL_IDS, t.TEXT_VECTORS, t.PUBLICATIONS)
 # A refreshed run has rows of its own for the users it made anew, and shows those of the runs before it for the others
-BY_USER_ID, BY_USER_NUM = (t.RECOMMENDATIONS,), (t.HISTORIES, t.SEQUENCES)
+BY_USER_ID, BY_USER_NUM = (t.RECOMMENDATIONS,), (t.HISTORIES, t.USER_LIKES, t.SEQUENCES)
 REMADE = "remade_users"
 _REMADE = f"""
 CREATE VIEW {REMADE} AS
@@ -110,8 +110,8 @@ def connect(
 
     With ``run_id`` the tables hold what that run shows only (id tables and publications stay whole): its own rows and,
     where it is a refreshed one, those of the runs it stands on, under its name; with ``only_remade`` without the lists,
-    histories and sequences it took over. With ``published`` the SQL views that this run was published with are there
-    too. A table that was never written has no rows.
+    histories, likes and sequences it took over. With ``published`` the SQL views that this run was published with are
+    there too. A table that was never written has no rows.
 
     Raises:
         LakeError: no lake there, or one of its views does not fit its tables.

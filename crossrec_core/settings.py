@@ -71,6 +71,10 @@ class DomainSettings:
         "Held-out items with a value from here on are clicks, the others are not, instead of sampled negatives; "
         "-1e300 samples."
     )
+    like_strength: float = setting(
+        "Where positive_value labels: events of the domain's share of likes that an item's or a user's own share is "
+        "mixed with.", low=0.01,
+    )  # fmt: skip
     catalogue: CatalogueSettings = setting("The item catalogue of the domain.")
 
 

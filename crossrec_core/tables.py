@@ -66,6 +66,11 @@ SEQUENCE_LISTS = (
     _list(c.EVENT_ORDERS, "unix microseconds, or the position for order-only logs"),
 )
 
+_LIKE_COUNTS = (
+    Column(c.NUM_RATED, "bigint", "known events with a value"),
+    Column(c.NUM_LIKES, "bigint", "those of domains.NAME.positive_value or more"),
+)
+
 # fmt: off
 # A table reads as a table here: one line per column, shared columns side by side.
 INTERACTIONS = Table(
@@ -178,6 +183,12 @@ HISTORIES = Table(
     (c.RUN_ID, c.PURPOSE, c.DOMAIN), ("prepare", "refresh"),
 )
 
+USER_LIKES = Table(
+    "user_likes", "a user with values in a domain whose values say what is liked, as known for a purpose",
+    (c.PURPOSE, c.USER_NUM, c.DOMAIN), (RUN_ID, PURPOSE, DOMAIN, USER_NUM, *_LIKE_COUNTS),
+    (c.RUN_ID, c.PURPOSE, c.DOMAIN), ("prepare", "refresh"),
+)
+
 SEQUENCES = Table(
     "sequences", "a user's events on one clock, known for a purpose; all timed domains share the clock 'time'",
     (c.PURPOSE, c.USER_NUM, c.CLOCK),
@@ -246,6 +257,12 @@ ITEM_POPULARITY = Table(
         Column(c.TREND_WEIGHTS, "array<double>", "the same for each of blend.half_lives_days"),
         Column(c.IS_HEAD, "boolean", "among the most popular items that make the head share of events"),
     ),
+    (c.RUN_ID, c.PURPOSE, c.DOMAIN), ("prepare",),
+)
+
+ITEM_LIKES = Table(
+    "item_likes", "an item with values in a domain whose values say what is liked, as known for a purpose",
+    (c.PURPOSE, c.DOMAIN, c.ITEM_NUM), (RUN_ID, PURPOSE, DOMAIN, ITEM_NUM, *_LIKE_COUNTS),
     (c.RUN_ID, c.PURPOSE, c.DOMAIN), ("prepare",),
 )
 
@@ -529,8 +546,8 @@ ALL_TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         INTERACTIONS, REJECTS, DATA_QUALITY, USER_FINGERPRINTS, RUN_PARTS, USER_IDS, ITEM_IDS, LABEL_IDS,
-        SPLIT_INTERACTIONS, HISTORIES, SEQUENCES, EARLIER_SEQUENCES, VALIDATION_SEQUENCES, USER_PROFILES,
-        ITEM_FEATURES, ITEM_POPULARITY, ITEM_VECTORS, TEXT_VECTORS, ATTRIBUTE_IDS, ITEM_ATTRIBUTES,
+        SPLIT_INTERACTIONS, HISTORIES, USER_LIKES, SEQUENCES, EARLIER_SEQUENCES, VALIDATION_SEQUENCES, USER_PROFILES,
+        ITEM_FEATURES, ITEM_POPULARITY, ITEM_LIKES, ITEM_VECTORS, TEXT_VECTORS, ATTRIBUTE_IDS, ITEM_ATTRIBUTES,
         FEATURE_STATISTICS, TRUTH, LABELLED_PAIRS, TRANSITIONS, ITEM_SCORES, ITEM_FACTORS, MODELS, TRAINING_LOG,
         META_REPORT, TRIALS, RECOMMENDATIONS, SEARCH_REPORT, PAIR_PROBABILITIES, RELIABILITY, USER_METRICS,
         METRICS, TRANSFER_REPORT, RUNS, PUBLICATIONS,

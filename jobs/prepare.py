@@ -32,6 +32,7 @@ from crossrec_core.frames.splits import AFTER_TEST, to_known_events
 from crossrec_core.frames.truth import keep_sampled_users, to_truth, with_outside_ids
 from crossrec_core.settings import Settings
 from jobs.clean import is_awaited
+from jobs.likes import positive_values, write_likes
 from jobs.prepare_events import (
     complete,
     number_events,
@@ -99,16 +100,19 @@ def check_targets(rows: list[Row], settings: Settings) -> None:
 
 
 def write_events(events: DataFrame, items: DataFrame, settings: Settings, store: Store) -> dict[str, int]:
-    """k-core, statistics of training rows, and the events with normalised values."""
+    """k-core, likes, statistics of training rows, and the events with normalised values."""
     rules = settings.normalise
     if rules.min_user_events > 0 or rules.min_item_events > 0:
         events = mark_core(
             events, min_user_events=rules.min_user_events, min_item_events=rules.min_item_events,
             max_rounds=rules.core_rounds,
         )  # fmt: skip
+    # Before values are normalised: a like is a value as it was logged
+    known = to_known_events(events, prepared_purposes(settings))
+    counts = write_likes(known, (t.USER_LIKES, t.ITEM_LIKES), settings, store)
     valued = value_domains(settings)
     values = to_value_measures(events, domains=valued)
-    counts = write_statistics(values, to_training_measures(events, items, settings, store), settings, store)
+    counts |= write_statistics(values, to_training_measures(events, items, settings, store), settings, store)
     names = [name for name in t.SPLIT_INTERACTIONS.column_names if name != c.RUN_ID]
     if valued:
         others = events.where(~F.col(c.DOMAIN).isin(*valued)).select(*names)
@@ -197,7 +201,7 @@ def write_held_out(settings: Settings, store: Store) -> dict[str, int]:
         user_ids, item_ids = store.read_all(t.USER_IDS), store.read_all(t.ITEM_IDS)
         named = with_outside_ids(truth, user_ids, item_ids)
         counts = store.write(named, t.TRUTH)
-        rated = {name: settings.domains[name].positive_value for name in settings.targets if is_rated(settings, name)}
+        rated = positive_values(settings)
         pairs = to_labelled_pairs(
             truth.where(~F.col(c.DOMAIN).isin(*rated)) if rated else truth, histories, popularity,
             negatives_per_positive=settings.split.negatives_per_positive, seed=settings.split.seed,
@@ -210,11 +214,6 @@ def write_held_out(settings: Settings, store: Store) -> dict[str, int]:
     finally:
         truth.unpersist()
         held.unpersist()
-
-
-def is_rated(settings: Settings, domain: str) -> bool:
-    """Whether the values of a domain's events say what is a click."""
-    return settings.sampled_negatives(domain) == 0
 
 
 def write_quality(rows: list[Row], store: Store) -> None:

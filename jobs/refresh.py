@@ -42,6 +42,7 @@ from crossrec_core.settings import Settings
 from jobs import publish
 from jobs.clean import count_by_reason, input_errors, judge, newest_event, quality_rows, read_logs
 from jobs.evaluate import EXCLUDE_SEEN
+from jobs.likes import write_likes
 from jobs.lists import to_model
 from jobs.prepare_events import number_events, split, value_domains, with_spaces, write_names
 from jobs.prepare_sequences import in_stable_files, order_only_domains, with_domain_nums
@@ -189,7 +190,7 @@ def write_quality(rows: DataFrame, store: Store, base: Base) -> None:
 
 
 def write_known(interactions: DataFrame, settings: Settings, store: Store, base: Base) -> dict[str, int]:
-    """Histories and sequences of these users, with all that is known for serve."""
+    """Histories, likes and sequences of these users, with all that is known for serve."""
     if settings.normalise.fill == "drop":
         interactions = split_missing(interactions, domains=value_domains(settings)).kept
     users = with_spaces(interactions, settings).select(c.USER_SPACE, c.USER_ID)
@@ -201,7 +202,9 @@ def write_known(interactions: DataFrame, settings: Settings, store: Store, base:
     events = split(events, settings) if settings.split.cut else events.withColumn(c.SPLIT, F.lit(c.TRAIN))
     known = events.where(F.col(c.SPLIT) != AFTER_TEST).cache()
     try:
-        counts |= store.write(to_histories(to_known_events(known, [c.SERVE])), t.HISTORIES)
+        served = to_known_events(known, [c.SERVE])
+        counts |= store.write(to_histories(served), t.HISTORIES)
+        counts |= write_likes(served, (t.USER_LIKES,), settings, store)
         sequences = to_sequences(
             with_domain_nums(known, store), purposes=[c.SERVE], order_only=order_only_domains(settings),
             max_len=settings.sequences.max_len, session_gap_minutes=settings.sequences.session_gap_minutes,
