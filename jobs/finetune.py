@@ -27,6 +27,7 @@ from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.lake import model_location
 from crossrec_core.settings import FitSettings, Settings
+from crossrec_core.tensors.block_scores import candidates_of
 from crossrec_core.tensors.checkpoint import load_checkpoint
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.finetune import (
@@ -38,6 +39,7 @@ from crossrec_core.tensors.finetune import (
     untested_strategy,
 )
 from crossrec_core.tensors.folders import has_file
+from crossrec_core.tensors.likes import like_features
 from crossrec_core.tensors.pairs import phi_of_pairs
 from crossrec_core.tensors.ranker import Ranker, fit_ranker, recalibrate
 from jobs.fitted import as_found, describe_fit, log_rows, model_row, save_model, write_log
@@ -269,10 +271,12 @@ def fit_domain_ranker(ground: Ground, model: SequenceModel, domain: str) -> Rank
     held_out, pairs = ground.held_out[domain], read_labelled_pairs(ground, domain)
     if not len(pairs.rows_P):
         return None
+    candidates = candidates_of(ground.candidates, held_out.domain_num)
+    positions_P = torch.searchsorted(candidates.items_V, pairs.item_nums_P).clamp(max=len(candidates.items_V) - 1)
     phi_PF = phi_of_pairs(
         model, held_out.columns, pairs.rows_P, pairs.item_nums_P, domain_num=held_out.domain_num,
-        nums_V=ground.candidates.items[held_out.domain_num],
-        popularity_V=ground.candidates.popularity[held_out.domain_num],
+        nums_V=candidates.items_V, popularity_V=candidates.popularity_V,
+        likes_P2=like_features(candidates.likes, held_out.likes_R2, pairs.rows_P, positions_P),
     )  # fmt: skip
     return fit_ranker(
         phi_PF, pairs.labels_P, pairs.user_nums_P, negatives_per_positive=ground.num_negatives.get(domain, 0)

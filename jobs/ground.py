@@ -28,6 +28,7 @@ from crossrec_core.tensors.devices import pick_device
 from crossrec_core.tensors.encoder import ModelConfig
 from crossrec_core.tensors.items import ItemAttributes, no_attributes
 from crossrec_core.tensors.validation import HeldOut
+from jobs.likes import like_strengths, read_user_likes
 from jobs.steps import Night
 
 NUM_GAP_BUCKETS = 40  # log2 of seconds: 2^38 s are 8,700 years
@@ -84,7 +85,10 @@ def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: 
         raise LakeError(f"sequences: run {night.run_id} has none for {purpose}; run jobs/prepare.py first")
     item_ids = read_table(spark, night.lake, t.ITEM_IDS)
     num_items = int(item_ids.agg(F.max(c.ITEM_NUM)).collect()[0][0])
-    candidates = write_candidates(night.lake, night.run_id, purpose, id_fingerprint=fingerprint(item_ids))
+    candidates = write_candidates(
+        night.lake, night.run_id, purpose, id_fingerprint=fingerprint(item_ids),
+        like_strengths=like_strengths(settings),
+    )  # fmt: skip
     text_vectors_IK = read_text_vectors(
         night.lake, night.run_id, num_items, encoder=settings.text.encoder, dimensions=settings.text.dimensions
     )
@@ -177,7 +181,9 @@ def read_held_out(settings: Settings, night: Night, domains: Mapping[str, int]) 
         values = {name: _to_tensor(rows, name) for name in names}
         exclude_seen = settings.domains[domain].exclude_seen if domain in settings.domains else True
         events = {name: values[name] for name in SEQUENCE_COLUMNS}
-        held_out[domain] = HeldOut(events, values[c.TRUTH_NUMS], values[c.USER_NUM], number, exclude_seen)
+        is_rated = domain in like_strengths(settings)
+        likes_R2 = read_user_likes(night, domain, values[c.USER_NUM]) if is_rated else None
+        held_out[domain] = HeldOut(events, values[c.TRUTH_NUMS], values[c.USER_NUM], number, exclude_seen, likes_R2)
     return held_out
 
 

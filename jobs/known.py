@@ -13,6 +13,7 @@ from crossrec_core.frames.ids import fingerprint
 from crossrec_core.frames.transitions import with_clock
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.candidates import Candidates, write_candidates
+from jobs.likes import like_strengths
 from jobs.steps import Night
 from jobs.store import Store
 
@@ -35,8 +36,9 @@ def known_for(settings: Settings, night: Night, spark: SparkSession, purpose: st
     """Cache what a purpose knows, and write its candidate artifact."""
     store = Store(spark, night)
     candidates = write_candidates(
-        night.lake, night.run_id, purpose, id_fingerprint=fingerprint(store.read_all(t.ITEM_IDS))
-    )
+        night.lake, night.run_id, purpose, id_fingerprint=fingerprint(store.read_all(t.ITEM_IDS)),
+        like_strengths=like_strengths(settings),
+    )  # fmt: skip
     targets = tuple(domain for domain in settings.targets if domain in candidates.domains)
     is_known = F.col(c.SPLIT).isin(*c.KNOWN_SPLITS[purpose])
     events = with_clock(store.read(t.SPLIT_INTERACTIONS).where(is_known)).drop(c.RUN_ID, c.VALUE, c.SPLIT).persist()

@@ -25,6 +25,7 @@ from crossrec_core.tensors.list_files import ListsWrite, LoadListWriter
 from crossrec_core.tensors.scorer import LoadModels, ModelFolder
 from crossrec_core.tensors.search import APPROXIMATE, Search
 from jobs.cells import ensure_cells
+from jobs.likes import positive_values
 from jobs.search_report import write_search_report
 from jobs.steps import Night
 
@@ -62,7 +63,7 @@ def to_model(row: Mapping[str, Any], segments: Sequence[str] = c.USER_SEGMENTS) 
 
 def read_targets(settings: Settings, night: Night) -> list[Target]:
     """The target domains, by number."""
-    nums = read_label_nums(night.lake, "domain")
+    nums, rated = read_label_nums(night.lake, "domain"), positive_values(settings)
     targets = [
         Target(
             name=name,
@@ -70,6 +71,7 @@ def read_targets(settings: Settings, night: Night) -> list[Target]:
             clock=_clock(settings, name),
             user_space=settings.domains[name].user_space,
             exclude_seen=settings.domains[name].exclude_seen,
+            is_rated=name in rated,
         )
         for name in settings.targets
     ]
@@ -90,6 +92,7 @@ def read_users(
         max_len=settings.sequences.max_len,
         num_partitions=settings.spark.shuffle_partitions,
         one_clock=len({_clock(settings, name) for name in settings.domains}) == 1,
+        user_likes=read_table(spark, night.lake, t.USER_LIKES, run_id=night.run_id, where=where),
     )
 
 

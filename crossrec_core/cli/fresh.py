@@ -24,7 +24,7 @@ from crossrec_core.tensors.topk import BLOCK_ITEMS
 from crossrec_core.tensors.user_batch import Ragged, UserBatch
 
 LISTS = (c.ITEM_NUMS, c.DOMAIN_NUMS, c.ACTION_NUMS, c.GAP_BUCKETS, c.EVENT_ORDERS)
-TABLES = (t.USER_IDS, t.LABEL_IDS, t.SEQUENCES, t.HISTORIES, t.MODELS, t.ITEM_FEATURES)
+TABLES = (t.USER_IDS, t.LABEL_IDS, t.SEQUENCES, t.HISTORIES, t.USER_LIKES, t.MODELS, t.ITEM_FEATURES)
 USER = "SELECT user_num FROM user_ids WHERE user_space = $1 AND user_id = $2"
 DOMAIN_NUM = "SELECT label_num FROM label_ids WHERE kind = 'domain' AND label_name = $1"
 # Where serving refits nothing, the lists come from the models of the backtest
@@ -38,6 +38,9 @@ SEQUENCES = f"""
 SELECT clock, length, {", ".join(LISTS)} FROM sequences WHERE purpose = '{c.SERVE}' AND user_num = $1 ORDER BY clock
 """
 SEEN = f"SELECT item_nums FROM histories WHERE purpose = '{c.SERVE}' AND domain = $1 AND user_num = $2"
+LIKES = f"""
+SELECT num_likes, num_rated FROM user_likes WHERE purpose = '{c.SERVE}' AND domain = $1 AND user_num = $2
+"""
 NAMED = """
 SELECT
     $1 AS user_id, $2 AS domain, scored.rank, item_features.item_id, item_features.title, scored.score,
@@ -125,6 +128,7 @@ def _user_batch(connection: duckdb.DuckDBPyConnection, asked: Asked, seen: list[
     clocks = query(connection, SEQUENCES, [asked.user_num]).to_dicts()
     chosen = [row for row in clocks if row[c.CLOCK] == asked.clock] or clocks
     seen_S = torch.tensor(seen, dtype=torch.int64)
+    counts = query(connection, LIKES, [asked.domain, asked.user_num]).rows or [(0, 0)]
     lists = {}
     for name in LISTS:
         events = [value for sequence in chosen for value in sequence[name][: sequence[c.LENGTH]]][-asked.max_len :]
@@ -138,6 +142,7 @@ def _user_batch(connection: duckdb.DuckDBPyConnection, asked: Asked, seen: list[
         orders_BL=lists[c.EVENT_ORDERS],
         seen={asked.domain_num: Ragged(torch.zeros_like(seen_S), seen_S)},
         wanted_B={asked.domain_num: torch.tensor([True])},
+        likes_B2={asked.domain_num: torch.tensor(counts)},
     )
 
 

@@ -25,11 +25,13 @@ class Target:
     clock: str
     user_space: str
     exclude_seen: bool
+    is_rated: bool = False  # whether values say what is liked
 
 
 def user_frame(
     wanted: DataFrame, sequences: DataFrame, histories: DataFrame, user_ids: DataFrame, *,
     targets: Sequence[Target], max_len: int, num_partitions: int, one_clock: bool = False,
+    user_likes: DataFrame | None = None,
 ) -> DataFrame:  # fmt: skip
     """One row per wanted user and clock of a wanted target: the sequence, items to mask, domains to make lists for.
 
@@ -38,6 +40,7 @@ def user_frame(
     other clocks, clock after clock by name, cut to the latest ``max_len``; else zeros. ``seen_D`` is empty where a
     domain may repeat; ``segment_code_D`` is that of warm or cold_in_domain, by whether the user has a history there.
     All joins go by user_num in ``num_partitions`` partitions. ``one_clock``: no user has more than one sequence.
+    ``user_likes``, of the same purpose, adds num_likes_D and num_rated_D of rated targets, 0 without a row.
 
     user  domain        user_id  item_nums  seen_1  wanted_1  seen_2  wanted_2
     7     films    ->   ann      [5, 9, 0]  [5]     true      [9]     false       (films = 1, books = 2)
@@ -54,6 +57,11 @@ def user_frame(
         .join(_to_seen(seen, targets).hint("merge"), on=c.USER_NUM, how="left")
         .join(user_ids.select(c.USER_NUM, c.USER_ID), on=c.USER_NUM, how="inner")
     )
+    rated = [target for target in targets if target.is_rated]
+    if rated:
+        assert user_likes is not None, "a rated target without likes"
+        likes = user_likes.repartition(num_partitions, c.USER_NUM)
+        users = users.join(_to_like_counts(likes, rated).hint("merge"), on=c.USER_NUM, how="left")
     views = sorted({target.clock for target in targets})
     asked_views = F.array_compact(F.array(*[F.when(_any_wanted(view, targets), F.lit(view)) for view in views]))
     views_of = users.withColumn(_VIEW, F.explode(asked_views)).withColumn(_CHOSEN, _chosen_clocks())
@@ -62,6 +70,7 @@ def user_frame(
         c.USER_ID,
         *[_sequence(name, max_len).alias(name) for name in LISTS],
         *[column for target in targets for column in _domain_columns(target)],
+        *[F.coalesce(name, F.lit(0).cast("bigint")).alias(name) for target in targets for name in _like_names(target)],
     )
 
 
@@ -119,6 +128,7 @@ def fallback_user(spark: SparkSession, *, targets: Sequence[Target], max_len: in
                 _empty().alias(_seen(target)),
                 F.lit(True).alias(_flag(target)),
                 _code(c.NEW).alias(_segment(target)),
+                *[F.lit(0).cast("bigint").alias(name) for name in _like_names(target)],
             )
         ],
     )
@@ -144,6 +154,16 @@ def _to_seen(histories: DataFrame, targets: Sequence[Target]) -> DataFrame:
         for target in targets
     ]
     return histories.groupBy(c.USER_NUM).agg(*lists)
+
+
+def _to_like_counts(user_likes: DataFrame, rated: Sequence[Target]) -> DataFrame:
+    """One row per user, two counts per rated target; a user has at most one row in a domain."""
+    counts = [
+        F.max(F.when(F.col(c.DOMAIN) == target.name, F.col(name))).alias(c.of_domain(name, target.num))
+        for target in rated
+        for name in c.LIKE_COUNTS
+    ]
+    return user_likes.groupBy(c.USER_NUM).agg(*counts)
 
 
 def _without_padding(sequences: DataFrame) -> DataFrame:
@@ -201,6 +221,10 @@ def _segment(target: Target) -> str:
 
 def _code(segment: str) -> Column:
     return F.lit(c.USER_SEGMENTS.index(segment)).cast("tinyint")
+
+
+def _like_names(target: Target) -> list[str]:
+    return [c.of_domain(name, target.num) for name in c.LIKE_COUNTS] if target.is_rated else []
 
 
 def _empty() -> Column:

@@ -13,6 +13,7 @@ from crossrec_core.tensors.blend import Blend, fit_blend
 from crossrec_core.tensors.blend_scorer import batch_weights, blend_features, blend_scorer, draw_pool
 from crossrec_core.tensors.block_scores import BlockScorer, DomainCandidates
 from crossrec_core.tensors.cold_blend import ColdBlend
+from crossrec_core.tensors.likes import like_features
 from crossrec_core.tensors.list_validation import mean_list_ndcg, to_users
 from crossrec_core.tensors.ranker import half_of
 from crossrec_core.tensors.sources import Source, gather_evidence, trend_phi
@@ -96,7 +97,7 @@ def pair_features(
     sources: Sequence[Source], blend: Blend, held_out: HeldOut, candidates: DomainCandidates, rows_P: Tensor,
     items_P: Tensor, cold: ColdBlend | None = None,
 ) -> Tensor:  # fmt: skip
-    """phi(u,c) of labelled pairs of held-out users (rows ascend), float64 [P', 1 + J + F].
+    """phi(u,c) of labelled pairs of held-out users (rows ascend), float64 [P', 1 + J + F], two more where it is rated.
 
     ``items_P`` are item numbers of candidates.
     """
@@ -108,5 +109,9 @@ def pair_features(
         is_here_P = (rows_P >= start) & (rows_P < start + BATCH_USERS)
         positions_P = torch.searchsorted(candidates.items_V, items_P[is_here_P].contiguous())
         weights = batch_weights(blend, cold, evidence, candidates)
-        parts.append(blend_features(evidence, weights, rows_P[is_here_P] - start, positions_P))
+        own_rows_P = rows_P[is_here_P] - start
+        likes_P2 = like_features(
+            candidates.likes, users.likes_B2.get(held_out.domain_num), own_rows_P, positions_P
+        )  # fmt: skip
+        parts.append(blend_features(evidence, weights, likes_P2, own_rows_P, positions_P))
     return torch.cat(parts)

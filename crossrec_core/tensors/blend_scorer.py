@@ -15,6 +15,7 @@ from crossrec_core.tensors.blend import Blend, as_blend, user_weights
 from crossrec_core.tensors.block_scores import FILL_TOP, BlockScorer, BlockScores, DomainCandidates, pad_rows, with_fill
 from crossrec_core.tensors.cold_blend import ColdBlend, ColdWeights, cold_pair_scores, cold_scores, cold_weights
 from crossrec_core.tensors.folders import read_tensors
+from crossrec_core.tensors.likes import like_features
 from crossrec_core.tensors.ranker import Ranker, listed_probability, probability
 from crossrec_core.tensors.sources import Evidence, Source, gather_evidence, trend_phi
 from crossrec_core.tensors.topk import ScoreBlock, top_n
@@ -78,7 +79,10 @@ def blend_scorer(
         fitted = ranker
 
         def pair_probability(rows_P: Tensor, positions_P: Tensor) -> Tensor:
-            return probability(fitted, blend_features(evidence, weights, rows_P, positions_P))
+            likes_P2 = like_features(
+                candidates.likes, users.likes_B2.get(candidates.domain_num), rows_P, positions_P
+            )  # fmt: skip
+            return probability(fitted, blend_features(evidence, weights, likes_P2, rows_P, positions_P))
 
         def among_all(rows_P: Tensor, positions_P: Tensor) -> Tensor:
             found_P = pair_probability(rows_P, positions_P)
@@ -110,13 +114,17 @@ def pair_scores(
     return torch.where(speaks_P, cold_pair_scores(weights.cold, phi_PJ, rows_P), scores_P), phi_PJ
 
 
-def blend_features(evidence: Evidence, weights: BatchWeights, rows_P: Tensor, positions_P: Tensor) -> Tensor:
-    """phi(u,c) of the click probability, float64 [P, 1 + J + F]: the score, its parts and the user's features.
+def blend_features(
+    evidence: Evidence, weights: BatchWeights, likes_P2: Tensor, rows_P: Tensor, positions_P: Tensor
+) -> Tensor:
+    """phi(u,c) of the click probability, float64 [P, 1 + J + 2 + F]: the score, its parts, likes and user's features.
 
-    The last one is constant 1, the intercept.
+    ``likes_P2`` is that of ``like_features``: two columns less where the domain is not rated. The last one is
+    constant 1, the intercept.
     """
     scores_P, phi_PJ = pair_scores(evidence, weights, rows_P, positions_P)
-    return torch.cat((scores_P.double().unsqueeze(1), phi_PJ.double(), evidence.features_BF[rows_P]), dim=1)
+    parts = (scores_P.double().unsqueeze(1), phi_PJ.double(), likes_P2, evidence.features_BF[rows_P])
+    return torch.cat(parts, dim=1)
 
 
 def draw_pool(

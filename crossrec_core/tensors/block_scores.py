@@ -14,6 +14,7 @@ from crossrec_core.tensors.candidates import Candidates
 from crossrec_core.tensors.cells import Cells
 from crossrec_core.tensors.int8 import Int8Rows
 from crossrec_core.tensors.item_vectors import VectorsAt
+from crossrec_core.tensors.likes import Likes, likes_of
 from crossrec_core.tensors.user_batch import UserBatch
 
 # A matrix product may round differently for another number of rows; whole tiles keep a user's scores the same.
@@ -57,6 +58,7 @@ class DomainCandidates:
     trends_HV: Tensor  # float32, popularity by each half-life of the blend
     events_V: Tensor  # float32, share of the domain's known events; the recent one where only that is known
     is_cold_V: Tensor  # bool: nobody is known to have touched it
+    likes: Likes | None = None  # where the domain is rated
 
 
 BlockScorer = Callable[[UserBatch], BlockScores]
@@ -71,7 +73,12 @@ def candidates_of(candidates: Candidates, domain_num: int) -> DomainCandidates:
     items_V, trends_HV = candidates.items[domain_num], candidates.trends[domain_num]
     events_V = candidates.events.get(domain_num, popularity_V)
     is_cold_V = ~candidates.is_touched(domain_num)
-    return DomainCandidates(domain_num, items_V, popularity_V, FILL_TOP - places_V, trends_HV, events_V, is_cold_V)
+    likes = None
+    if domain_num in candidates.likes:
+        likes = likes_of(candidates.likes[domain_num], candidates.like_strengths[domain_num])
+    return DomainCandidates(
+        domain_num, items_V, popularity_V, FILL_TOP - places_V, trends_HV, events_V, is_cold_V, likes
+    )
 
 
 def final_scores(scores_P: Tensor, positions_P: Tensor, candidates: DomainCandidates) -> Tensor:

@@ -45,4 +45,5 @@ def to_users(held_out: HeldOut, start: int, stop: int) -> UserBatch:
         user_ids_B=np.array([""] * len(items_BL), dtype=object), items_BL=items_BL, domains_BL=columns["domain_nums"],
         actions_BL=columns["action_nums"], gaps_BL=columns["gap_buckets"], orders_BL=columns["event_orders"],
         seen={held_out.domain_num: seen}, wanted_B={},
+        likes_B2={} if held_out.likes_R2 is None else {held_out.domain_num: held_out.likes_R2[start:stop]},
     )  # fmt: skip

@@ -27,6 +27,7 @@ from crossrec_core.tensors.compress import load_int8
 from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.int8 import compress_table
 from crossrec_core.tensors.item_vectors import MappedVectors, VectorsAt
+from crossrec_core.tensors.likes import like_features
 from crossrec_core.tensors.ranker import listed_probability, pair_features, probability
 from crossrec_core.tensors.user_batch import UserBatch
 
@@ -110,7 +111,10 @@ def _scorer(
         ranker = checkpoint.ranker
 
         def pair_probability(rows_P: Tensor, positions_P: Tensor) -> Tensor:
-            phi_PF = _features(events, queries_BD, vectors_at(positions_P), candidates, rows_P, positions_P)
+            likes_P2 = like_features(
+                candidates.likes, users.likes_B2.get(candidates.domain_num), rows_P, positions_P
+            )  # fmt: skip
+            phi_PF = _features(events, queries_BD, vectors_at(positions_P), candidates, likes_P2, rows_P, positions_P)
             return probability(ranker, phi_PF)
 
         def among_all(rows_P: Tensor, positions_P: Tensor) -> Tensor:
@@ -150,7 +154,7 @@ def _events_of(users: UserBatch, domain_num: int, only_own_domain: bool) -> list
 
 
 def _features(
-    events: list[Tensor], queries_BD: Tensor, vectors_PD: Tensor, candidates: DomainCandidates,
+    events: list[Tensor], queries_BD: Tensor, vectors_PD: Tensor, candidates: DomainCandidates, likes_P2: Tensor,
     rows_P: Tensor, positions_P: Tensor,
 ) -> Tensor:  # fmt: skip
     items_BL, domains_BL = events[0], events[1]
@@ -160,4 +164,5 @@ def _features(
         candidates.popularity_V[positions_P],
         (items_BL != 0).sum(dim=1)[rows_P],
         ~(domains_BL == candidates.domain_num).any(dim=1)[rows_P],
+        likes_P2,
     )

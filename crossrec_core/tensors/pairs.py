@@ -22,11 +22,13 @@ def phi_of_pairs(
     domain_num: int,
     nums_V: Tensor,
     popularity_V: Tensor,
+    likes_P2: Tensor | None = None,
     batch_size: int = 512,
 ) -> Tensor:
     """phi of pair p: the user of row ``rows_P[p]`` and item number ``items_P[p]``; float64 [P, F] on the CPU.
 
-    ``columns_RL`` are the sequence columns, right padded; ``popularity_V`` the shares of the ascending ``nums_V``.
+    ``columns_RL`` are the sequence columns, right padded; ``popularity_V`` the shares of the ascending ``nums_V``;
+    ``likes_P2`` are those of ``likes.like_features``.
     """
     device = model.items.ids.device
     with torch.no_grad():
@@ -40,8 +42,9 @@ def phi_of_pairs(
     length_R = (columns_RL["item_nums"] != 0).sum(dim=1)
     is_cold_R = ~(columns_RL["domain_nums"] == domain_num).any(dim=1)
     return pair_features(
-        queries_RD[rows_P], vectors_PD, share_of(items_P, nums_V, popularity_V), length_R[rows_P], is_cold_R[rows_P]
-    )
+        queries_RD[rows_P], vectors_PD, share_of(items_P, nums_V, popularity_V), length_R[rows_P], is_cold_R[rows_P],
+        likes_P2,
+    )  # fmt: skip
 
 
 def share_of(items_P: Tensor, nums_V: Tensor, popularity_V: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Pairs of a user and an item in, P(y=1|u,c) = sigmoid(w . phi(u,c)) out.
 
-phi comes from the large model. P pairs, H of them held back to calibrate, D width, F = NUM_FEATURES. A refit turns the
-model's coordinates as it likes, so phi holds nothing but what a rotation leaves alone: weights fitted with one model
-then hold for its refits.
+phi comes from the large model. P pairs, H of them held back to calibrate, D width, F = NUM_FEATURES, or two more where
+the domain is rated. A refit turns the model's coordinates as it likes, so phi holds nothing but what a rotation leaves
+alone: weights fitted with one model then hold for its refits.
 """
 
 from collections.abc import Mapping
@@ -50,12 +50,13 @@ class Ranker:
 
 
 def pair_features(
-    queries_PD: Tensor, vectors_PD: Tensor, popularity_P: Tensor, length_P: Tensor, is_cold_P: Tensor
-) -> Tensor:
-    """phi(u,c), float64 [P, NUM_FEATURES].
+    queries_PD: Tensor, vectors_PD: Tensor, popularity_P: Tensor, length_P: Tensor, is_cold_P: Tensor,
+    likes_P2: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """phi(u,c), float64 [P, NUM_FEATURES], two more in a rated domain.
 
     query . item, their cosine, both lengths, log popularity share (floored at one in a million), log(1 + events in the
-    sequence), whether the user has no event in the domain, and 1.
+    sequence), whether the user has no event in the domain, ``likes_P2`` (see ``likes.like_features``), and 1.
     """
     queries_PD, vectors_PD = queries_PD.double(), vectors_PD.double()
     dot_P = (queries_PD * vectors_PD).sum(dim=1)
@@ -68,6 +69,7 @@ def pair_features(
         popularity_P.double().clamp(min=POPULARITY_FLOOR).log(),
         length_P.double().log1p(),
         is_cold_P.double(),
+        *(() if likes_P2 is None else likes_P2.unbind(dim=1)),
         torch.ones_like(dot_P),
     )
     return torch.stack(features, dim=1)

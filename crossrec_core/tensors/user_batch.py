@@ -40,12 +40,14 @@ class UserBatch:
     wanted_B: Mapping[int, Tensor]  # bool: make a list for this domain
     # int64: the user's segment in the domain, a place in columns.USER_SEGMENTS; for models that serve some segments
     segment_B: Mapping[int, Tensor] = field(default_factory=dict)
+    likes_B2: Mapping[int, Tensor] = field(default_factory=dict)  # int64: num_likes and num_rated, in rated domains
 
 
 def to_user_batch(users: "pd.DataFrame", domain_nums: Sequence[int]) -> UserBatch:
     """Read the columns of the user frame that scoring needs; ``seen_D`` may be null or absent, ``wanted_D`` too.
 
-    ``segment_code_D`` may be absent where every model scores everyone.
+    ``segment_code_D`` may be absent where every model scores everyone, ``num_likes_D`` and ``num_rated_D`` in domains
+    that are not rated.
 
     Raises:
         ValueError: the sequence columns have rows of different lengths.
@@ -63,6 +65,7 @@ def to_user_batch(users: "pd.DataFrame", domain_nums: Sequence[int]) -> UserBatc
             d: torch.from_numpy(users[name].to_numpy(dtype=np.int64))
             for d, name in _present(users, c.SEGMENT_CODE, domain_nums)
         },
+        likes_B2={d: _to_counts(users, d) for d, _ in _present(users, c.NUM_RATED, domain_nums)},
     )
 
 
@@ -89,6 +92,7 @@ def take_rows(users: UserBatch, rows: Tensor, domain_num: int) -> UserBatch:
         orders_BL=users.orders_BL[rows],
         seen={domain_num: Ragged(new_row_B[seen.rows_S[is_taken_S]], seen.values_S[is_taken_S])},
         wanted_B={},
+        likes_B2={domain_num: users.likes_B2[domain_num][rows]} if domain_num in users.likes_B2 else {},
     )
 
 
@@ -109,6 +113,11 @@ def _to_matrix(lists: "pd.Series[Any]") -> Tensor:
     if len(flat) != len(values) * len(values[0]):
         raise ValueError(f"{lists.name}: lists of different lengths; expected every user's padded to the same length")
     return torch.from_numpy(flat.reshape(len(values), -1))
+
+
+def _to_counts(users: "pd.DataFrame", domain_num: int) -> Tensor:
+    names = [c.of_domain(name, domain_num) for name in c.LIKE_COUNTS]
+    return torch.from_numpy(users[names].to_numpy(dtype=np.int64))
 
 
 def _to_flags(flags: "pd.Series[Any]") -> Tensor:

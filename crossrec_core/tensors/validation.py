@@ -24,6 +24,7 @@ class HeldOut:
     user_nums_R: Tensor  # int64
     domain_num: int
     exclude_seen: bool
+    likes_R2: Tensor | None = None  # int64: num_likes and num_rated; None where the domain is not rated
 
 
 def mean_ndcg(model: SequenceModel, held_out: HeldOut, nums_V: Tensor, *, n: int = 10, batch_size: int = 512) -> float:
@@ -76,6 +77,8 @@ def ndcg(top_BN: Tensor, truth_BT: Tensor, *, n: int) -> Tensor:
 def take_held_out(held_out: HeldOut, rows_R: Tensor) -> HeldOut:
     """Some of the held-out users (bool or places)."""
     columns = {name: values[rows_R] for name, values in held_out.columns.items()}
+    likes_R2 = None if held_out.likes_R2 is None else held_out.likes_R2[rows_R]
     return replace(
-        held_out, columns=columns, truth_RT=held_out.truth_RT[rows_R], user_nums_R=held_out.user_nums_R[rows_R]
-    )
+        held_out, columns=columns, truth_RT=held_out.truth_RT[rows_R], user_nums_R=held_out.user_nums_R[rows_R],
+        likes_R2=likes_R2,
+    )  # fmt: skip
