@@ -1,5 +1,6 @@
 """The user frame: one row per user and clock, with the sequence and what to mask."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -70,6 +71,25 @@ def test_a_user_has_one_row_on_one_clock_with_seen_items_and_wanted_domains(spar
     assert rows[0]["seen_2"] == []  # books may repeat
     segments = [[c.USER_SEGMENTS[row[f"segment_code_{num}"]] for num in (1, 2)] for row in rows]
     assert segments == [[c.WARM, c.WARM], [c.WARM, c.COLD_IN_DOMAIN]]  # warm in books, though they may repeat
+
+
+def test_rated_targets_have_what_is_known_of_the_users_likes(spark: SparkSession) -> None:
+    rated = replace(FILMS, is_rated=True)
+    likes = spark.createDataFrame(
+        [("films", 1, 5, 3), ("books", 1, 9, 9), ("films", 3, 2, 0)],
+        "domain string, user_num bigint, num_rated bigint, num_likes bigint",
+    )
+    users = user_frame(
+        to_wanted(spark, [(1, "films"), (2, "films"), (2, "books")]),
+        to_sequences(spark, [("time", 1, [5]), ("time", 2, [7])]), to_histories(spark, [("films", 1, [5])]),
+        to_user_ids(spark, [("shared", f"u{user}", user) for user in (1, 2, 3)]), targets=[rated, BOOKS],
+        max_len=MAX_LEN, num_partitions=2, user_likes=likes,
+    )  # fmt: skip
+    found = {row[c.USER_ID]: (row["num_likes_1"], row["num_rated_1"]) for row in users.collect()}
+    assert found == {"u1": (3, 5), "u2": (0, 0)}
+    assert "num_rated_2" not in users.columns
+    both = users.unionByName(fallback_user(spark, targets=[rated, BOOKS], max_len=MAX_LEN))
+    assert both.where("user_num = 0").first()["num_rated_1"] == 0
 
 
 def test_one_clock_and_one_target_need_no_grouping_and_give_the_same_rows(spark: SparkSession) -> None:

@@ -1,6 +1,7 @@
 """Blends as scorers: what they rank, and the pool they are fitted on."""
 
 import json
+from math import exp, log
 
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from crossrec_core.errors import CheckpointError
 from crossrec_core.tensors.blend import BETA, NUM_FEATURES, Blend
 from crossrec_core.tensors.blend_scorer import blend_scorer, draw_pool, load_blend, save_blend
 from crossrec_core.tensors.block_scores import candidates_of
-from crossrec_core.tensors.candidates import load_candidates
+from crossrec_core.tensors.candidates import load_candidates, save_candidates
 from crossrec_core.tensors.ranker import Ranker, save_ranker
 from crossrec_core.tensors.scorer import LoadModels, LoadPairScorer, LoadScorer, ModelFolder, load_models, load_source
 from crossrec_core.tensors.search import Search
@@ -124,6 +125,62 @@ def test_a_pair_has_the_probability_of_its_place_in_a_list(tmp_path):
     found = pairs.set_index(key)[c.PROBABILITY].sort_index()
     expected = listed.set_index(key)[c.PROBABILITY].sort_index()
     pd.testing.assert_series_equal(found, expected, rtol=1e-9)
+
+
+def rated(folder, *, with_likes=True):
+    """A blend whose probability reads nothing but likes: twice the item's odds and three times the user's."""
+    num_features = 1 + 3 + (2 if with_likes else 0) + NUM_FEATURES
+    weights_F = torch.zeros(num_features, dtype=torch.float64)
+    weights_F[4:6] = torch.tensor([2.0, 3.0])
+    zeros_F = torch.zeros_like(weights_F)
+    load, _ = stored(folder, blend_of([1.0, 0.5, 0.2]), Ranker(weights_F, zeros_F, zeros_F + 1, 1.0, 0.0, 100))
+    if with_likes:
+        found = load_candidates(load.candidates_folder)
+        counts_V2 = torch.tensor([[item % 3, 3] for item in ITEMS[1]])
+        save_candidates(load.candidates_folder, **{**vars(found), "likes": {1: counts_V2}, "like_strengths": {1: 4.0}})
+    return load
+
+
+def rated_rows():
+    return user_rows().assign(num_likes_1=[0, 1, 2, 3, 4, 0], num_rated_1=[0, 4, 4, 4, 4, 0])
+
+
+def test_where_values_say_what_is_liked_the_probability_reads_the_likes_of_item_and_user(tmp_path):
+    pairs = rated_rows().assign(pair_item_nums_1=[[3, 8]] * 6, pair_labels_1=[[1, 0]] * 6)
+    found = LoadPairScorer(rated(tmp_path))()(pairs)
+    share = (12 + 1) / (36 + 2)  # of all films' ratings that are likes, by Laplace's rule
+    for user, num_likes, num_rated in zip(pairs[c.USER_ID], pairs["num_likes_1"], pairs["num_rated_1"], strict=True):
+        for item in (3, 8):
+            logit = 2 * odds(item % 3, 3, share) + 3 * odds(num_likes, num_rated, share)
+            (own,) = found[(found[c.USER_ID] == user) & (found[c.ITEM_NUM] == item)][c.PROBABILITY]
+            assert own == pytest.approx(1 / (1 + exp(-logit)))
+
+
+def odds(num_likes, num_rated, share, strength=4.0):
+    own = (num_likes + strength * share) / (num_rated + strength)
+    return log(own / (1 - own)) - log(share / (1 - share))
+
+
+def test_the_probability_with_likes_is_the_same_bits_whoever_shares_the_batch(tmp_path):
+    score = LoadScorer(rated(tmp_path), Search(n=5, block_items=5))()
+    users = pd.concat([rated_rows()] * 30, ignore_index=True).assign(user_id=lambda frame: frame.index.astype(str))
+    together = score(users)
+    alone = pd.concat([score(users.iloc[[row]]) for row in (0, 1, 2, 4, 31, 178)])
+    expected = together[together[c.USER_ID].isin(alone[c.USER_ID])]
+    pd.testing.assert_frame_equal(alone.reset_index(drop=True), expected.reset_index(drop=True), check_exact=True)
+
+
+def test_where_they_do_not_counts_of_likes_change_no_bit(tmp_path):
+    score = LoadScorer(rated(tmp_path, with_likes=False), Search(n=5, block_items=5))()
+    pd.testing.assert_frame_equal(score(rated_rows()), score(user_rows()), check_exact=True)
+
+
+def test_likes_change_no_list(tmp_path):
+    score = LoadScorer(rated(tmp_path), Search(n=5, block_items=5))()
+    pd.testing.assert_frame_equal(
+        score(rated_rows()).drop(columns=c.PROBABILITY), score(user_rows()).drop(columns=c.PROBABILITY),
+        check_exact=True,
+    )  # fmt: skip
 
 
 def test_a_blend_is_loaded_with_its_sources_and_refused_without(tmp_path):

@@ -56,6 +56,28 @@ def test_a_listed_item_without_events_is_cold_whatever_its_weights(lake):
     assert loaded.is_touched(2).tolist() == [True, False]
 
 
+def test_a_rated_domain_has_the_likes_of_every_candidate(lake):
+    counts = {"num_likes": 3, "num_rated": 4}
+    where = {"run_id": "r1", "domain": "thin"}
+    rows = [
+        {**where, "purpose": "validate", "item_num": 9, **counts},
+        {**where, "purpose": "serve", "item_num": 4, **counts},
+    ]
+    write_rows(lake, t.ITEM_LIKES, rows, append=True)
+    write_candidates(lake, "r1", "validate", id_fingerprint="abc", like_strengths={"thin": 10.0})
+    loaded = load_candidates(lake.at(candidates_location("r1", "validate")))
+    assert loaded.likes[2].tolist() == [[0, 0], [3, 4]]
+    assert loaded.like_strengths == {2: 10.0}
+    assert candidates_of(loaded, 2).likes.share == 4 / 6
+    assert candidates_of(loaded, 1).likes is None
+
+
+def test_that_a_domain_is_rated_is_a_setting_not_what_a_purpose_happens_to_know(lake):
+    write_rows(lake, t.ITEM_LIKES, [], append=True)
+    found = read_candidates(lake, "r1", "validate", id_fingerprint="abc", like_strengths={"thin": 10.0})
+    assert candidates_of(found, 2).likes.items_V.tolist() == [0.0, 0.0]
+
+
 def test_a_purpose_without_candidates_is_one_line(lake):
     with pytest.raises(LakeError, match=r"no candidates for backtest; run jobs/prepare\.py"):
         read_candidates(lake, "r1", "backtest", id_fingerprint="abc")

@@ -9,12 +9,13 @@ import torch
 
 from crossrec_core import columns as c
 from crossrec_core.tensors.block_scores import candidates_of
-from crossrec_core.tensors.candidates import load_candidates
+from crossrec_core.tensors.candidates import load_candidates, save_candidates
 from crossrec_core.tensors.checkpoint import About, save_checkpoint
 from crossrec_core.tensors.encoder import ModelConfig
 from crossrec_core.tensors.finetune import build_model
+from crossrec_core.tensors.likes import likes_of, log_odds
 from crossrec_core.tensors.neural_scorer import encode, load_neural
-from crossrec_core.tensors.ranker import NUM_FEATURES, Ranker, pair_features, probability
+from crossrec_core.tensors.ranker import NUM_FEATURES, Ranker, pair_features, probability, save_ranker
 from crossrec_core.tensors.scorer import LoadModels, LoadPairScorer, LoadScorer, ModelFolder
 from crossrec_core.tensors.search import COMPRESSED, Search
 from crossrec_core.tensors.user_batch import to_user_batch
@@ -122,6 +123,24 @@ def by_hand(folder: Path, candidates_folder: str) -> float:
     weights_F = torch.linspace(-1, 1, NUM_FEATURES).double()
     ranker = Ranker(weights_F, torch.zeros(NUM_FEATURES).double(), torch.ones(NUM_FEATURES).double(), 1.0, 0.0, 100)
     return float(probability(ranker, phi_PF)[0])
+
+
+def test_where_values_say_what_is_liked_the_rankers_read_likes(tmp_path: Path) -> None:
+    """A ranker of the two odds alone: the item's once, the user's twice."""
+    load = load_one(tmp_path, c.TRANSFERRED)
+    weights_F = torch.zeros(NUM_FEATURES + 2).double()
+    weights_F[-3:-1] = torch.tensor([1.0, 2.0])
+    save_ranker(tmp_path / c.TRANSFERRED, Ranker(weights_F, 0 * weights_F, torch.ones_like(weights_F), 1.0, 0.0, 100))
+    candidates = load_candidates(load.candidates_folder)
+    counts_V2 = torch.tensor([[item % 3, 3] for item in world.ITEMS[1]])
+    likes = {"likes": {1: counts_V2}, "like_strengths": {1: 4.0}}
+    save_candidates(load.candidates_folder, **{**vars(candidates), **likes})
+    pairs = user_rows().assign(pair_item_nums_1=[[4]] * 6, pair_labels_1=[[1]] * 6)
+    found = LoadPairScorer(load)()(pairs.assign(num_likes_1=[2] * 6, num_rated_1=[2] * 6))
+    own = likes_of(counts_V2, 4.0)
+    user = float(log_odds(torch.tensor([[2, 2]]), share=own.share, strength=4.0))
+    expected = torch.sigmoid(own.items_V[world.ITEMS[1].index(4)] + 2 * user)
+    assert found[c.PROBABILITY].tolist() == pytest.approx([float(expected)] * 6)
 
 
 def test_without_a_ranker_there_is_no_probability(tmp_path: Path) -> None:

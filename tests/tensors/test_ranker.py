@@ -75,6 +75,15 @@ def test_features_are_written_out():
     torch.testing.assert_close(phi_PF, expected)
 
 
+def test_likes_stand_before_the_intercept():
+    nothing = torch.zeros(1, 4)
+    others = torch.tensor([0.1]), torch.tensor([0]), torch.tensor([True])
+    phi_PF = pair_features(nothing, nothing, *others, torch.tensor([[0.5, -0.25]]).double())
+    assert phi_PF[0, -3:].tolist() == [0.5, -0.25, 1.0]
+    none_PF = pair_features(nothing, nothing, *others, torch.empty(1, 0).double())
+    assert torch.equal(none_PF, pair_features(nothing, nothing, *others))
+
+
 def test_features_do_not_change_with_a_rotation():
     generator = torch.Generator().manual_seed(0)
     queries_PD, vectors_PD, turn_DD = (torch.randn(6, 6, generator=generator).double() for _ in range(3))
