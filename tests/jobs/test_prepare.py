@@ -156,6 +156,25 @@ def test_values_as_logged_label_the_held_out_items_of_a_rated_domain(prepared):
     assert {label for domain, *_, label in pairs if domain == "books"} == {0, 1}
 
 
+def test_values_as_logged_are_counted_by_user_and_item_of_a_rated_domain(prepared):
+    """i4 and above are likes; an item's value is its number, normalised or not. Books and run "one" are not rated."""
+    events = prepared.rows(t.SPLIT_INTERACTIONS, "two", c.DOMAIN, c.SPLIT, c.USER_NUM, c.ITEM_NUM)
+    films = [event[1:] for event in events if event[0] == "films"]
+    names = prepared.rows(t.ITEM_IDS, "one", c.ITEM_NUM, c.ITEM_ID)  # a later run keeps the numbers
+    values = {num: int(item[1:]) for num, item in names}
+    for table, place in ((t.USER_LIKES, 0), (t.ITEM_LIKES, 1)):
+        expected = {}
+        for split, *numbers in films:
+            for purpose in [purpose for purpose, known in c.KNOWN_SPLITS.items() if split in known]:
+                key = (purpose, "films", numbers[place])
+                rated, likes = expected.get(key, (0, 0))
+                expected[key] = rated + 1, likes + (values[numbers[1]] >= 4)
+        found = prepared.rows(table, "two")
+        assert {row[:3]: row[3:] for row in found} == expected
+        assert 0 < sum(likes for _, likes in expected.values()) < sum(rated for rated, _ in expected.values())
+        assert prepared.rows(table, "one") == []
+
+
 def test_features_hold_every_listed_item_with_its_attributes(prepared):
     features = prepared.rows(t.ITEM_FEATURES, "one", c.ITEM_ID, c.DOMAIN, c.CATEGORIES, c.NUMERICS)
     films = {row[0]: row for row in features if row[1] == "films"}
@@ -224,7 +243,8 @@ def test_listed_items_are_candidates_when_asked(prepared):
 
 def test_a_repeated_run_gives_the_same_tables(prepared, tmp_path):
     folder = prepared.lake.path.rsplit("/", 1)[0]
-    tables = (t.USER_IDS, t.ITEM_IDS, t.LABEL_IDS, t.SPLIT_INTERACTIONS, t.SEQUENCES, t.TRUTH, t.LABELLED_PAIRS)
+    tables = (t.USER_IDS, t.ITEM_IDS, t.LABEL_IDS, t.SPLIT_INTERACTIONS, t.SEQUENCES, t.TRUTH, t.LABELLED_PAIRS,
+              t.USER_LIKES, t.ITEM_LIKES)  # fmt: skip
     before = {table.name: prepared.rows(table) for table in tables}
     settings = read_config(f"{folder}/config.toml", overrides={"spark": {"shuffle_partitions": 2}})
     prepare.run(settings, Night("one", date(2020, 1, 1), prepared.lake), prepared.spark)
