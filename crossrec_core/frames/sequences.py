@@ -129,6 +129,8 @@ def _latest_of_each(events: DataFrame, purposes: Sequence[str], *, max_events: i
         fields = (F.lit(purpose).alias(c.PURPOSE), F.col(place).alias("_place"), F.col(size).alias("_size"))
         own.append(F.when(is_latest, F.struct(*fields, F.col(before).alias("_before"))))
     each = F.explode(F.array_compact(F.array(*own))).alias("_own")
+    known_to_some = sorted({split for purpose in purposes for split in c.KNOWN_SPLITS[purpose]})
+    events = events.where(F.col(c.SPLIT).isin(*known_to_some))  # what nobody knows is not sorted
     return events.withColumns(placed).select(*events.columns, each).select(*events.columns, "_own.*")
 
 

@@ -85,7 +85,7 @@ def test_long_sequences_keep_the_latest_events_and_histories_keep_all(spark):
 def test_each_purpose_counts_and_looks_back_among_the_events_it_may_know(spark):
     # b is held out earlier than a, so that what a purpose knows is no prefix of the user's events
     rows = [
-        (1, "a", 1, 0, "train"), (1, "b", 2, 10, "valid"), (1, "a", 3, 100, "train"), (1, "b", 4, 103, "test"),
+        (1, "a", 1, 0, "train"), (1, "b", 2, 95, "valid"), (1, "a", 3, 100, "train"), (1, "b", 4, 103, "test"),
         (1, "a", 5, 110, "valid"), (1, "a", 6, 200, "out_of_core"),
     ]  # fmt: skip
     found = {
@@ -95,10 +95,10 @@ def test_each_purpose_counts_and_looks_back_among_the_events_it_may_know(spark):
         "validate": (2, [1, 3, 0, 0]), "backtest": (4, [1, 2, 3, 5]), "serve": (4, [2, 3, 4, 5]),
     }  # fmt: skip
     assert {purpose: row.gap_buckets for purpose, row in found.items()} == {
-        "validate": [1, 7, 0, 0], "backtest": [1, 4, 7, 4], "serve": [4, 7, 3, 4],
+        "validate": [1, 7, 0, 0], "backtest": [1, 7, 3, 4], "serve": [7, 3, 3, 4],
     }  # fmt: skip
     assert found["validate"].session_starts == [1, 1, 0, 0]
-    assert found["serve"].session_starts == [0, 1, 0, 0]
+    assert found["serve"].session_starts == [1, 0, 0, 0]
 
 
 def test_sequences_do_not_depend_on_input_partitions(spark):
