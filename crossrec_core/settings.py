@@ -29,7 +29,10 @@ class SparkSettings:
     master: str = setting("Spark master for `python jobs/...`; empty leaves it to spark-submit.")
     driver_memory: str = setting("Heap of the driver's JVM; in local mode the only heap.")
     shuffle_partitions: int = setting("Partitions of a shuffle before adaptive execution merges them.", low=1)
-    options: dict[str, str] = setting("Any further Spark option, by its full name.")
+    options: dict[str, str] = setting(
+        "Any further Spark option, by its full name. Where all logs are here and small the driver's JVM starts with "
+        "its first compiler alone; `spark.driver.extraJavaOptions` here says otherwise."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

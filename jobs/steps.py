@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 from crossrec_core.cli.one_line import one_line, one_line_errors
 from crossrec_core.config import hash_config, read_config, to_public_tree
 from crossrec_core.errors import ConfigError
-from crossrec_core.frames.session import start_session
+from crossrec_core.frames.session import FOR_SMALL_LOGS, start_session
 from crossrec_core.lake import Lake
 from crossrec_core.ledger import DONE, FAILED, RUNNING, StepRecord, read_steps, write_step
 from crossrec_core.settings import Settings
@@ -29,6 +29,9 @@ from jobs.memory import MemoryMeter
 
 PACKAGES = ("crossrec", "pyspark", "torch", "petastorm", "pyarrow", "pandas", "numpy", "deltalake", "duckdb",
             "sentence-transformers")  # fmt: skip
+SMALL_LOGS = 32 * 2**20  # bytes of all inputs as text: about a million events
+PLAIN_TEXT = (".csv", ".tsv", ".json", ".jsonl", ".txt")
+PACKED = 4  # bytes of text in a byte of Parquet or gzip
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,20 @@ def spark_session(settings: Settings) -> Iterator[SparkSession]:
         driver_memory=settings.spark.driver_memory,
         shuffle_partitions=settings.spark.shuffle_partitions,
         arrow_batch_rows=settings.score.batch_users,
-        options=settings.spark.options,
+        options=spark_options(settings),
     )
     try:
         yield spark
     finally:
         spark.stop()
+
+
+def spark_options(settings: Settings) -> dict[str, str]:
+    """The user's options, above those for small logs where all inputs are on this machine and small."""
+    sizes = describe_inputs(settings)
+    as_text = [size * (1 if name.endswith(PLAIN_TEXT) else PACKED) for name, size in sizes.items()]
+    are_small = min(as_text, default=0) >= 0 and sum(as_text) <= SMALL_LOGS
+    return {**(FOR_SMALL_LOGS if are_small else {}), **settings.spark.options}
 
 
 def run_step(step: str, run: Run, settings: Settings, night: Night, spark: SparkSession) -> StepRecord:

@@ -28,6 +28,9 @@ _OPTIONS = {
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
 }
+# Where logs are small a plan takes longest to compile: the JVM's second compiler, which makes loops over many rows
+# faster by a third, takes more time than it saves (docs/benchmarks.md). Only a JVM that starts here hears this.
+FOR_SMALL_LOGS = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"}
 _LARGEST_TABLE = "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold"
 
 
