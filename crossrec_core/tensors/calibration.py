@@ -12,7 +12,7 @@ from torch import Tensor
 from crossrec_core.tensors.logistic import fit_logistic
 
 MIN_PAIRS = 50
-HALF_OWN = 2000  # pairs with which a domain's own map and the common one weigh the same
+HALF_OWN = 300  # users with whom a domain's own map and the common one weigh the same, and the common one and none
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Held:
 
     logits_P: Tensor  # float64
     labels_P: Tensor  # float64
+    num_users: int  # whose pairs they are: those of one user go up and down together
 
 
 @dataclass(frozen=True)
@@ -31,27 +32,32 @@ class Platt:
     offset: float = 0.0
 
 
-def fit_platt(held: Held) -> Platt | None:
-    """The map with the smallest log loss (Platt 1999); None with fewer than MIN_PAIRS pairs or one label only."""
-    if len(held.labels_P) < MIN_PAIRS or not has_both(held.labels_P):
+def fit_platt(logits_P: Tensor, labels_P: Tensor) -> Platt | None:
+    """The map with the smallest log loss (Platt 1999); None with fewer than MIN_PAIRS pairs or one label only.
+
+    Both float64.
+    """
+    if len(labels_P) < MIN_PAIRS or not has_both(labels_P):
         return None
-    x_P2 = torch.stack((held.logits_P, torch.ones_like(held.logits_P)), dim=1)
-    slope, offset = fit_logistic(x_P2, held.labels_P, torch.tensor([1e-3, 0.0]).double()).tolist()
+    x_P2 = torch.stack((logits_P, torch.ones_like(logits_P)), dim=1)
+    slope, offset = fit_logistic(x_P2, labels_P, torch.tensor([1e-3, 0.0]).double()).tolist()
     return Platt(slope, offset)
 
 
 def calibrate_together(held: Mapping[str, Held]) -> dict[str, Platt]:
-    """Each domain's map: its own, shrunk to that of the pairs of all domains.
+    """Each domain's map: its own, shrunk to that of the pairs of all domains, and that one to the identity.
 
-    With n pairs a domain's own map weighs n / (n + HALF_OWN); a domain that cannot have one takes the common one, and
-    nothing is changed where there is none either.
+    With the pairs of n users a map weighs n / (n + HALF_OWN): a logistic regression is calibrated but for what differs
+    between users, which few of them cannot tell. A domain that cannot have a map of its own takes the common one.
     """
-    whole = Held(
-        torch.cat([torch.empty(0).double(), *(each.logits_P for each in held.values())]),
-        torch.cat([torch.empty(0).double(), *(each.labels_P for each in held.values())]),
-    )
-    common = fit_platt(whole) or Platt()
-    return {domain: _between(common, fit_platt(each), len(each.labels_P)) for domain, each in held.items()}
+    nothing = torch.empty(0, dtype=torch.float64)
+    logits_P = torch.cat([nothing, *(each.logits_P for each in held.values())])
+    labels_P = torch.cat([nothing, *(each.labels_P for each in held.values())])
+    common = _between(Platt(), fit_platt(logits_P, labels_P), sum(each.num_users for each in held.values()))
+    return {
+        domain: _between(common, fit_platt(each.logits_P, each.labels_P), each.num_users)
+        for domain, each in held.items()
+    }
 
 
 def has_both(labels_P: Tensor) -> bool:
@@ -59,8 +65,8 @@ def has_both(labels_P: Tensor) -> bool:
     return 0 < int(labels_P.sum()) < len(labels_P)
 
 
-def _between(common: Platt, own: Platt | None, num_pairs: int) -> Platt:
+def _between(common: Platt, own: Platt | None, num_users: int) -> Platt:
     if own is None:
         return common
-    weight = num_pairs / (num_pairs + HALF_OWN)
+    weight = num_users / (num_users + HALF_OWN)
     return Platt(weight * own.slope + (1 - weight) * common.slope, weight * own.offset + (1 - weight) * common.offset)

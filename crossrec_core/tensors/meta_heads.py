@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from crossrec_core.tensors import adapt
 from crossrec_core.tensors.bayes_head import Prior, Support, moderated_logits, predict
-from crossrec_core.tensors.calibration import Held, Platt, fit_platt
+from crossrec_core.tensors.calibration import Platt, fit_platt
 from crossrec_core.tensors.task_features import IN_CONTEXT, Tasks
 
 POOLED = "pooled"  # one head for all tasks, never adapted: what meta-learning must beat
@@ -232,7 +232,7 @@ def start_calibrated(head: nn.Module, x_NF: Tensor, labels_N: Tensor) -> None:
     """
     for network in _networks_of(head):
         scores_N = (x_NF[:, IN_CONTEXT] - network.mean_F[IN_CONTEXT]) / network.scale_F[IN_CONTEXT]
-        platt = fit_platt(Held(scores_N.double().cpu(), labels_N.double().cpu()))
+        platt = fit_platt(scores_N.double().cpu(), labels_N.double().cpu())
         if platt is not None:
             network.calibrate(platt)
 

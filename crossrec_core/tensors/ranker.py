@@ -1,6 +1,6 @@
 """Pairs of a user and an item in, P(y=1|u,c) = sigmoid(w . phi(u,c)) out.
 
-phi comes from the large model. P pairs, H of them held back to calibrate, D width, F = NUM_FEATURES, or two more where
+phi comes from the large model. P pairs, H of them that calibrate, D width, F = NUM_FEATURES, or two more where
 the domain is rated. A refit turns the model's coordinates as it likes, so phi holds nothing but what a rotation leaves
 alone: weights fitted with one model then hold for its refits.
 """
@@ -23,9 +23,10 @@ NUM_FEATURES = 8
 POPULARITY_FLOOR = 1e-6
 SHORTEST = 1e-12  # product of two lengths below which a cosine is 0
 RANKING = 0.25  # weight of the ranking loss beside the log loss
+NUM_FOLDS = 5  # of users: each one's pairs get their logits, to calibrate on, by weights of the others
 RANKER_FILE = "ranker.json"
 TENSORS = ("weights_F", "mean_F", "scale_F", "held_logits_H", "held_labels_H")
-_HASH = 0x9E3779B97F4A7C1  # odd: neighbouring numbers fall into different halves
+_HASH = 0x9E3779B97F4A7C1  # odd: neighbouring numbers fall into different folds
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,12 @@ class Ranker:
     # float64: what slope and offset are fitted on, kept so that other domains can join in
     held_logits_H: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
     held_labels_H: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.float64))
+    num_held_users: int = 0
 
     @property
     def held(self) -> Held:
-        """The pairs of the second half, before calibration."""
-        return Held(self.held_logits_H, self.held_labels_H)
+        """The pairs under weights of other users, before calibration."""
+        return Held(self.held_logits_H, self.held_labels_H, self.num_held_users)
 
 
 def pair_features(
@@ -79,30 +81,37 @@ def fit_ranker(
     phi_PF: Tensor, labels_P: Tensor, groups_P: Tensor, *, l2: float = 10.0, ranking: float = RANKING,
     negatives_per_positive: int = 0,
 ) -> Ranker:  # fmt: skip
-    """Fit w on one half of the users by log loss and a ranking loss, and calibrate it on the other (Platt 1999).
+    """Fit w on all pairs by log loss and a ranking loss, and calibrate it on pairs of users it has not seen.
 
-    ``groups_P`` are user numbers: a user's pairs stay in one half. ``l2`` is the penalty l2/2 |w|^2 beside the summed
-    losses. Without ``MIN_PAIRS`` pairs of both labels in the second half w is fitted on all pairs and left
-    uncalibrated. ``negatives_per_positive`` says how the negatives were sampled; 0 for labels read off the log.
-    Deterministic.
+    ``groups_P`` are user numbers. For the calibration (Platt 1999) each fold of the users gets its logits by weights
+    fitted on the others; w itself is of everyone, as users are few. ``l2`` is the penalty l2/2 |w|^2 beside the summed
+    losses. Without ``MIN_PAIRS`` pairs, or both labels outside every fold, w is left uncalibrated.
+    ``negatives_per_positive`` says how the negatives were sampled; 0 for labels read off the log. Deterministic.
     """
-    labels_P = labels_P.double()
-    second_P = half_of(groups_P) == 1
-    can_calibrate = int(second_P.sum()) >= MIN_PAIRS and has_both(labels_P[second_P])
-    can_calibrate = can_calibrate and has_both(labels_P[~second_P])
-    fitted_P = ~second_P if can_calibrate else torch.ones_like(second_P)
-    mean_F, scale_F = _standardise(phi_PF[fitted_P])
-    x_PF = (phi_PF.double() - mean_F) / scale_F
-    penalty_F = torch.full_like(mean_F, l2)
-    penalty_F[-1] = 0
-    weights_F = fit_logistic(
-        x_PF[fitted_P], labels_P[fitted_P], penalty_F, groups_P=groups_P[fitted_P], ranking=ranking
-    )
+    phi_PF, labels_P = phi_PF.double(), labels_P.double()
+
+    def fit(taught_P: Tensor) -> Ranker:
+        mean_F, scale_F = _standardise(phi_PF[taught_P])
+        penalty_F = torch.full_like(mean_F, l2)
+        penalty_F[-1] = 0
+        weights_F = fit_logistic(
+            (phi_PF[taught_P] - mean_F) / scale_F, labels_P[taught_P], penalty_F, groups_P=groups_P[taught_P],
+            ranking=ranking,
+        )  # fmt: skip
+        return Ranker(weights_F, mean_F, scale_F, 1.0, 0.0, len(labels_P))
+
     sampling = sampling_of(labels_P, groups_P, negatives_per_positive=negatives_per_positive)
-    ranker = Ranker(weights_F, mean_F, scale_F, 1.0, 0.0, len(labels_P), sampling)
-    if not can_calibrate:
+    ranker = replace(fit(torch.ones_like(groups_P, dtype=torch.bool)), sampling=sampling)
+    fold_P = fold_of(groups_P, NUM_FOLDS)
+    folds = fold_P.unique().tolist()
+    if len(labels_P) < MIN_PAIRS or not all(has_both(labels_P[fold_P != fold]) for fold in folds):
         return ranker
-    held = replace(ranker, held_logits_H=x_PF[second_P] @ weights_F, held_labels_H=labels_P[second_P])
+    logits_P = torch.empty_like(labels_P)
+    for fold in folds:
+        own_P = fold_P == fold
+        logits_P[own_P] = _logits(fit(~own_P), phi_PF[own_P])
+    num_users = len(groups_P.unique())
+    held = replace(ranker, held_logits_H=logits_P, held_labels_H=labels_P, num_held_users=num_users)
     return calibrated(held, calibrate_together({"": held.held})[""])
 
 
@@ -113,8 +122,7 @@ def calibrated(ranker: Ranker, found: Platt) -> Ranker:
 
 def probability(ranker: Ranker, phi_PF: Tensor) -> Tensor:
     """The calibrated probability of each pair among pairs drawn as the fitted ones were, float64 [P]."""
-    logits_P = (phi_PF.double() - ranker.mean_F) / ranker.scale_F @ ranker.weights_F
-    return torch.sigmoid(ranker.slope * logits_P + ranker.offset)
+    return torch.sigmoid(ranker.slope * _logits(ranker, phi_PF.double()) + ranker.offset)
 
 
 def listed_probability(ranker: Ranker, probability_P: Tensor, event_shares_P: Tensor, num_candidates: int) -> Tensor:
@@ -126,7 +134,12 @@ def listed_probability(ranker: Ranker, probability_P: Tensor, event_shares_P: Te
 
 def half_of(groups_P: Tensor) -> Tensor:
     """0 or 1 for each user number, by a multiplicative hash."""
-    return (groups_P * _HASH >> 40) & 1
+    return fold_of(groups_P, 2)
+
+
+def fold_of(groups_P: Tensor, num_folds: int) -> Tensor:
+    """0 to ``num_folds`` - 1 for each user number, by a multiplicative hash."""
+    return (groups_P * _HASH >> 40 & 0xFFFFF) % num_folds
 
 
 def recalibrate(folders: Mapping[str, str]) -> None:
@@ -161,6 +174,10 @@ def load_ranker(folder: Path) -> Ranker | None:
     return Ranker(**content | {"sampling": Sampling(**content.get("sampling", {}))})
 
 
+def _logits(ranker: Ranker, phi_PF: Tensor) -> Tensor:
+    return (phi_PF - ranker.mean_F) / ranker.scale_F @ ranker.weights_F
+
+
 def _numbers_of(ranker: Ranker) -> dict[str, Any]:
     """What of a ranker is no tensor."""
     return {name: value for name, value in asdict(ranker).items() if name not in TENSORS}
@@ -168,7 +185,6 @@ def _numbers_of(ranker: Ranker) -> dict[str, Any]:
 
 def _standardise(phi_PF: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation; a constant feature keeps its value (the intercept) or weighs nothing."""
-    phi_PF = phi_PF.double()
     mean_F, scale_F = phi_PF.mean(dim=0), phi_PF.std(dim=0, correction=0)
     mean_F[-1] = 0
     return mean_F, torch.where(scale_F > 1e-9, scale_F, torch.ones_like(scale_F))

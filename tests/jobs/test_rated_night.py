@@ -108,15 +108,17 @@ def test_likes_reach_pairs_lists_fresh_lists_and_refreshed_ones(spark: SparkSess
         assert [(row["item_id"], row["probability"]) for row in fresh.to_dicts()] == own
 
     before = published(lake, c.CROSSREC)
-    with log.open("a") as stream:
-        for item in range(0, 20, 4):  # films that user 9 had not seen, and does not like
-            stream.write(f"user9,{item_name(FILMS, item)},{FIRST_DAY + 125 * DAY_S},1\n")
+    logged = log.read_text()
+    unseen = [f"user9,{item_name(FILMS, item)},{FIRST_DAY + 125 * DAY_S}" for item in range(0, 20, 4)]
+    log.write_text(logged + "".join(f"{row},1\n" for row in unseen))
     few = refreshed(settings, spark, "few", everyone=False)
     assert len(read_rows(lake, t.USER_LIKES, where={c.RUN_ID: "few"})) == 1  # user 9, in films
     assert few == refreshed(settings, spark, "all", everyone=True)
     assert {key: found for key, found in few.items() if key[0] != "user9"} == {
         key: found for key, found in before.items() if key[0] != "user9"
     }
-    both = [key for key in few if key[0] == "user9" and key in before]
+    log.write_text(logged + "".join(f"{row},5\n" for row in unseen))
+    liked_instead = refreshed(settings, spark, "liked", everyone=False)
+    both = [key for key in few if key[0] == "user9" and key in liked_instead]
     assert both
-    assert all(few[key] < before[key] for key in both)
+    assert all(few[key] < liked_instead[key] for key in both)

@@ -1,11 +1,12 @@
 from math import exp, log
 
-import pytest
 import torch
 
 from crossrec_core.tensors.calibration import calibrate_together
 from crossrec_core.tensors.ranker import (
+    NUM_FOLDS,
     fit_ranker,
+    fold_of,
     half_of,
     listed_probability,
     load_ranker,
@@ -32,18 +33,26 @@ def test_a_known_logistic_is_recovered():
     assert float((probability(ranker, phi_PF) - truth_P).abs().mean()) < 0.03
 
 
-def test_calibration_mends_the_wrong_base_rate():
-    # The features say nothing: what is left to learn is the base rate of the second half.
-    phi_PF = torch.ones(1_000, 1).double()
-    groups_P = torch.arange(1_000)
-    labels_P = torch.where(half_of(groups_P) == 1, torch.arange(1_000) % 5 == 0, torch.arange(1_000) % 2 == 0).long()
-    ranker = fit_ranker(phi_PF, labels_P, groups_P)
-    expected = float(labels_P[half_of(groups_P) == 1].double().mean())
-    assert float(probability(ranker, phi_PF[:1])) == pytest.approx(expected, abs=1e-3)
+def test_everyone_calibrates_under_weights_of_other_users():
+    phi_PF, labels_P, _, _ = logistic_world(600)
+    groups_P = torch.arange(600) // 3
+    held = fit_ranker(phi_PF, labels_P, groups_P).held
+    assert (len(held.labels_P), held.num_users) == (600, 200)
+    own_P = fold_of(groups_P, NUM_FOLDS) == 2
+    others = fit_ranker(phi_PF[~own_P], labels_P[~own_P], groups_P[~own_P])
+    expected_P = (phi_PF[own_P] - others.mean_F) / others.scale_F @ others.weights_F
+    torch.testing.assert_close(held.logits_P[own_P], expected_P)
+
+
+def test_weights_that_fit_noise_are_made_less_sure():
+    generator = torch.Generator().manual_seed(1)
+    phi_PF = torch.cat((torch.randn(1_200, 60, generator=generator), torch.ones(1_200, 1)), dim=1).double()
+    ranker = fit_ranker(phi_PF, (torch.rand(1_200, generator=generator) < 0.5).long(), torch.arange(1_200), l2=0.1)
+    assert ranker.slope < 0.5
 
 
 def test_too_few_pairs_are_left_uncalibrated():
-    phi_PF, labels_P, groups_P, _ = logistic_world(60)
+    phi_PF, labels_P, groups_P, _ = logistic_world(40)
     ranker = fit_ranker(phi_PF, labels_P, groups_P)
     assert (ranker.slope, ranker.offset) == (1.0, 0.0)
 
@@ -54,8 +63,11 @@ def test_one_label_only_gives_a_finite_probability():
     assert float(probability(ranker, phi_PF).max()) < 0.1
 
 
-def test_users_fall_into_halves_of_about_equal_size():
+def test_users_fall_into_folds_of_about_equal_size():
     assert abs(float(half_of(torch.arange(1, 10_001)).double().mean()) - 0.5) < 0.03
+    sizes = torch.bincount(fold_of(torch.arange(1, 10_001), NUM_FOLDS))
+    assert len(sizes) == NUM_FOLDS
+    assert int(sizes.min()) > 1_800
 
 
 def test_a_saved_ranker_gives_the_same_probabilities(tmp_path):
