@@ -26,7 +26,7 @@ RANKING = 0.25  # weight of the ranking loss beside the log loss
 NUM_FOLDS = 5  # of users: each one's pairs get their logits, to calibrate on, by weights of the others
 RANKER_FILE = "ranker.json"
 TENSORS = ("weights_F", "mean_F", "scale_F", "held_logits_H", "held_labels_H")
-_HASH = 0x9E3779B97F4A7C1  # odd: neighbouring numbers fall into different folds
+_HASH = 0x9E3779B97F4A7C1  # odd: neighbouring numbers fall into different halves and folds
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,12 @@ def listed_probability(ranker: Ranker, probability_P: Tensor, event_shares_P: Te
 
 def half_of(groups_P: Tensor) -> Tensor:
     """0 or 1 for each user number, by a multiplicative hash."""
-    return fold_of(groups_P, 2)
+    return (groups_P * _HASH >> 40) & 1
 
 
 def fold_of(groups_P: Tensor, num_folds: int) -> Tensor:
-    """0 to ``num_folds`` - 1 for each user number, by a multiplicative hash."""
-    return (groups_P * _HASH >> 40 & 0xFFFFF) % num_folds
+    """0 to ``num_folds`` - 1 for each user number, by where a multiplicative hash falls in its range."""
+    return (groups_P * _HASH >> 40 & 0xFFFFF) * num_folds >> 20
 
 
 def recalibrate(folders: Mapping[str, str]) -> None:
