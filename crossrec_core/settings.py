@@ -31,7 +31,7 @@ class SparkSettings:
     shuffle_partitions: int = setting("Partitions of a shuffle before adaptive execution merges them.", low=1)
     options: dict[str, str] = setting(
         "Any further Spark option, by its full name. Where all logs are here and small the driver's JVM starts with "
-        "its first compiler alone; `spark.driver.extraJavaOptions` here says otherwise."
+        "its first compiler alone; `-XX:TieredStopAtLevel=4` in `spark.driver.extraJavaOptions` undoes that."
     )
 
 

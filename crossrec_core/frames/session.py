@@ -29,8 +29,9 @@ _OPTIONS = {
     "spark.log.level": "ERROR",
 }
 # Where logs are small a plan takes longest to compile: the JVM's second compiler, which makes loops over many rows
-# faster by a third, takes more time than it saves (docs/benchmarks.md). Only a JVM that starts here hears this.
-FOR_SMALL_LOGS = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"}
+# faster by a third, takes more time than it saves (docs/benchmarks.md). Only a JVM that starts here hears this, and
+# behind it what extraJavaOptions say.
+FOR_SMALL_LOGS = {"spark.driver.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"}
 _LARGEST_TABLE = "spark.sql.adaptive.maxShuffledHashJoinLocalMapThreshold"
 
 

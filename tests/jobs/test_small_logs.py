@@ -8,8 +8,6 @@ from crossrec_core.config import DEFAULTS, read_config
 from crossrec_core.frames.session import FOR_SMALL_LOGS
 from jobs.steps import PACKED, SMALL_LOGS, spark_options
 
-OPTION = "spark.driver.extraJavaOptions"
-
 
 def options_for(path: str, *, others: dict[str, str] | None = None) -> dict[str, str]:
     domain = {"path": path, "user_id": "user", "item_id": "item", "event_time": "time"}
@@ -43,6 +41,8 @@ def test_logs_elsewhere_are_taken_for_large() -> None:
     assert options_for("s3://bucket/log.parquet") == {}
 
 
-def test_the_users_options_win(tmp_path: Path) -> None:
-    own = {OPTION: "-Xss4m", "spark.sql.shuffle.partitions": "3"}
-    assert options_for(log_of(tmp_path / "log.csv", 1), others=own) == own
+def test_the_users_options_come_beside_and_win(tmp_path: Path) -> None:
+    log, own = log_of(tmp_path / "log.csv", 1), {"spark.driver.extraJavaOptions": "-Xss4m"}
+    assert options_for(log, others=own) == FOR_SMALL_LOGS | own
+    replaced = dict.fromkeys(FOR_SMALL_LOGS, "-Xss4m")
+    assert options_for(log, others=replaced) == replaced
