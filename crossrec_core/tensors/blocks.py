@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from crossrec_core.tensors.adapters import AdaptedLinear
 from crossrec_core.tensors.attention import attention, pointwise_attention, rotate
 from crossrec_core.tensors.context import Context
+from crossrec_core.tensors.dropout import Dropout
 from crossrec_core.tensors.relative_bias import RelativeBias
 
 
@@ -26,7 +27,7 @@ class TransformerBlock(nn.Module):
         self.ffn_out = AdaptedLinear(2 * width, width, num_domains=num_domains, rank=adapter_rank)
         self.attention_gate, self.ffn_gate = nn.Linear(width, width), nn.Linear(width, width)
         self.relative_bias = RelativeBias(relative_bias, heads, max_len)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BLD: Tensor, context: Context) -> Tensor:
         """[B, L, D] -> [B, Q, D]: only the positions that the context asks for come out."""
@@ -65,7 +66,7 @@ class HstuBlock(nn.Module):
         self.uvqk = nn.Linear(width, 4 * width, bias=False)
         self.out = AdaptedLinear(width, width, num_domains=num_domains, rank=adapter_rank)
         self.relative_bias = RelativeBias(relative_bias, heads, max_len)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BLD: Tensor, context: Context) -> Tensor:
         """[B, L, D] -> [B, Q, D]: only the positions that the context asks for come out."""

@@ -20,6 +20,7 @@ from crossrec_core.tensors.adapters import AdaptedLinear
 from crossrec_core.tensors.batches import shift_left
 from crossrec_core.tensors.blocks import HstuBlock, TransformerBlock
 from crossrec_core.tensors.context import Context, take_positions
+from crossrec_core.tensors.dropout import Dropout
 from crossrec_core.tensors.items import INIT_STD, ItemTable
 from crossrec_core.tensors.masking import MASK_ITEM, append_mask
 from crossrec_core.tensors.recurrent import RecurrentBlock
@@ -68,7 +69,7 @@ class SequenceModel(nn.Module):
         self.actions = nn.Embedding(config.num_actions + 1, config.width, padding_idx=0)
         self.gaps = nn.Embedding(config.num_gap_buckets + 1, config.width, padding_idx=0)
         self.target_domains = nn.Embedding(config.num_domains + 1, config.width, padding_idx=0)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(_make_block(config) for _ in range(config.layers))
         self.last_norm = nn.RMSNorm(config.width)
         self.mask_D = nn.Parameter(torch.empty(config.width).normal_(std=INIT_STD)) if config.encoder == BERT else None

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from crossrec_core.tensors.adapters import AdaptedLinear
 from crossrec_core.tensors.context import Context
+from crossrec_core.tensors.dropout import Dropout
 
 
 class RecurrentBlock(nn.Module):
@@ -17,7 +18,7 @@ class RecurrentBlock(nn.Module):
         super().__init__()
         self.norm = nn.RMSNorm(width)
         self.cells = (nn.LSTM if cell == "lstm" else nn.GRU)(width, width, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out = AdaptedLinear(width, width, num_domains=num_domains, rank=adapter_rank)
 
     def forward(self, x_BLD: Tensor, context: Context) -> Tensor:
