@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crossrec_core.tensors.fused_sampled import sampled_cross_entropy
 from crossrec_core.tensors.fused_softmax import linear_cross_entropy
 
 
@@ -34,22 +35,10 @@ def sampled_softmax(
     the target, however they were drawn; the target is there for sure and is not corrected. Smoothing spreads over the
     target and the negatives that are not masked.
     """
-    queries_PD = queries_PD / temperature
-    positive_P1 = (queries_PD * targets_PD).sum(dim=-1, keepdim=True)
-    negative_PK = queries_PD @ negatives_KD.T
-    if log_expected_K is not None:
-        negative_PK = negative_PK - log_expected_K
-    hits_PK = target_nums_P.unsqueeze(1) == negative_nums_K
-    negative_PK = negative_PK.masked_fill(hits_PK, -torch.inf)
-    logits_PK1 = torch.cat((positive_P1.to(negative_PK.dtype), negative_PK), dim=1).float()
-    loss = F.cross_entropy(logits_PK1, torch.zeros_like(target_nums_P))
-    if not smoothing:
-        return loss
-    # Masked costs are infinite: they are left out, not multiplied by zero
-    masked_PK1 = F.pad(hits_PK, (1, 0))
-    costs_PK1 = -logits_PK1.log_softmax(dim=1).masked_fill(masked_PK1, 0.0)
-    spread_P = costs_PK1.sum(dim=1) / (~masked_PK1).sum(dim=1)
-    return (1 - smoothing) * loss + smoothing * spread_P.mean()
+    return sampled_cross_entropy(
+        queries_PD / temperature, targets_PD, negatives_KD, target_nums_P, negative_nums_K, log_expected_K,
+        smoothing=smoothing,
+    )  # fmt: skip
 
 
 def mix_domains(losses: Mapping[int, Tensor], counts: Mapping[int, int], *, temperature: float) -> Tensor:
