@@ -6,6 +6,7 @@ all are judged by one evaluator: the last event of every user, all items ranked,
 
 python benchmarks/train.py                                                          # MovieLens 1M, all contenders
 python benchmarks/train.py --log movielens_1m --log amazon_beauty --epochs 20       # both logs
+python benchmarks/train.py --skip "RecBole SASRec"                                  # without the slowest
 python benchmarks/train.py --short                                                  # a part, and the fastest peer
 """
 
@@ -69,6 +70,7 @@ CONTENDERS = {
     "RePlay SasRec, like lengths": Contender(REPLAY_EPOCHS, 1),
     "RecBole SASRec": Contender(RECBOLE_EPOCHS, 0, (FULL,)),
 }
+PEERS = tuple(name for name, contender in CONTENDERS.items() if contender.package)
 FASTEST_PEER = "RePlay SasRec"
 
 
@@ -89,6 +91,7 @@ def main(
     threads: Annotated[int, typer.Option(min=1, help="and cores")] = 2,
     memory_items: Annotated[int, typer.Option(min=2, help="items of the loss whose memory is measured")] = 1_000_000,
     memory_positions: Annotated[int, typer.Option(min=1, help="targets of its step: 128 sequences of 50")] = 6400,
+    skip: Annotated[list[str], typer.Option(help=f"leave out one of {', '.join(PEERS)}")] = [],  # noqa: B006
     short: Annotated[bool, typer.Option(help="1,000 users, ours and the fastest peer, a smaller loss")] = False,
     environments: Annotated[Path, typer.Option(help="of other packages, made once")] = Path(".cache/peers"),
     data: Annotated[Path, typer.Option(help="folder of logs that no package ships")] = Path("shared/data"),
@@ -98,7 +101,9 @@ def main(
     unknown = sorted(set(log) - set(LOGS))
     if unknown:
         raise typer.BadParameter(f"--log {', '.join(unknown)}: expected some of {', '.join(LOGS)}")
-    contenders = CONTENDERS
+    if unskippable := sorted(set(skip) - set(PEERS)):
+        raise typer.BadParameter(f"--skip {', '.join(unskippable)}: expected some of {', '.join(PEERS)}")
+    contenders = {name: contender for name, contender in CONTENDERS.items() if name not in skip}
     if short:
         users, memory_items = users or 1000, min(memory_items, 100_000)
         contenders = {name: CONTENDERS[name] for name in (OURS, FASTEST_PEER)}
@@ -126,7 +131,7 @@ def main(
         out,
         packages=["torch", "numpy"],
         peers=sorted(peers, key=lambda peer: peer.name),
-        settings={**asdict(task), "epochs": epochs, "negatives": negatives},
+        settings={**asdict(task), "epochs": epochs, "negatives": negatives, "skipped": skip},
         runs=runs,
         **{"loss memory": memory},
     )

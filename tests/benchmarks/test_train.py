@@ -155,6 +155,11 @@ def test_the_whole_softmax_never_holds_its_logits():
     assert 0.01 < found["share"] < 0.3
 
 
+def test_only_others_can_be_skipped():
+    with pytest.raises(typer.BadParameter, match="--skip crossrec: expected some of RecTools"):
+        train.main(skip=["RecBole SASRec", "crossrec"])
+
+
 def test_an_unknown_log_is_named():
     with pytest.raises(typer.BadParameter, match="none_such: expected some of movielens_1m"):
         train.main(log=["none_such"])
