@@ -19,6 +19,8 @@ SHAPELESS = (
     "train.threads", "train.parallel_fits", "train.reader_threads", "score.batch_users", "score.block_items",
     "score.threads_per_worker",
 )  # fmt: skip
+# What is done about items that nobody has touched, where they may be listed
+COLD = ("blend.cold_models", "blend.cold_share", "blend.cold_cost")
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 Node = dict[str, Any]
@@ -69,9 +71,11 @@ def hash_config(settings: Settings) -> str:
 
 def shaping_tree(settings: Settings) -> Node:
     """The settings that shape results; where the lake lies, how work is shared out and what is tuned do not."""
+    has_cold = settings.score.candidates == "listed" and settings.blend.models
+    left_out = SHAPELESS if has_cold else (*SHAPELESS, *COLD)
     tree = {key: value for key, value in to_tree(settings).items() if key not in ("lake", "spark", "tune")}
     return {
-        key: {name: value for name, value in part.items() if f"{key}.{name}" not in SHAPELESS}
+        key: {name: value for name, value in part.items() if f"{key}.{name}" not in left_out}
         if isinstance(part, dict) else part
         for key, part in tree.items()
     }  # fmt: skip

@@ -108,6 +108,12 @@ def test_the_hash_follows_results_not_places(tmp_path: Path) -> None:
     shared_out = {"train": {"threads": 7, "parallel_fits": 3, "reader_threads": 9}, "score": {"batch_users": 64}}
     assert hash_config(read_config(path, overrides=shared_out)) == here
     assert hash_config(read_config(path, overrides={"score": {"n": 60}})) != here
+    of_new_items = {"blend": {"cold_cost": 0.5, "cold_share": 0.2, "cold_models": []}}
+    assert hash_config(read_config(path, overrides=of_new_items)) == here, "none are listed"
+    listed = {"score": {"candidates": "listed"}}
+    assert hash_config(read_config(path, overrides={**of_new_items, **listed})) != hash_config(
+        read_config(path, overrides=listed)
+    )
 
 
 def test_settings_survive_being_stored(tmp_path: Path) -> None:
