@@ -11,6 +11,8 @@ from rectools.models import SASRecModel
 from rectools.models.nn.transformers.ligr import LiGRLayers
 from rectools.models.nn.transformers.sasrec import SASRecTransformerLayers
 
+UNLISTED = -1e9  # a score
+
 job = read_job()
 task, num_users = job.task, len(job.sequences)
 torch.set_num_threads(task["threads"])
@@ -55,10 +57,16 @@ asked = prepare.transform_dataset_u2i(dataset, users)
 loader = prepare.get_dataloader_recommend(asked, task["batch_size"])
 users_UD, items_VD = (vectors.numpy() for vectors in module._get_user_item_embeddings(loader, "cpu"))
 places_U = asked.user_id_map.convert_to_internal(users)
-places_V = prepare.item_id_map.convert_to_internal(np.arange(1, task["num_items"] + 1))
-users_UD, items_VD = users_UD[places_U], items_VD[places_V]
+# The package knows the items of the latest events alone, and lists no other: one more coordinate says so
+nums_V = np.arange(1, task["num_items"] + 1)
+is_known_V = np.isin(nums_V, prepare.item_id_map.external_ids)
+vectors_VD = np.zeros((len(nums_V), items_VD.shape[1] + 1), dtype=items_VD.dtype)
+vectors_VD[is_known_V, :-1] = items_VD[prepare.item_id_map.convert_to_internal(nums_V[is_known_V])]
+vectors_VD[~is_known_V, -1] = UNLISTED
+users_UD = np.pad(users_UD[places_U], ((0, 0), (0, 1)), constant_values=1)
 listed = model.recommend(users[:CHECKED], dataset, k=task["num_items"], filter_viewed=False)
-own_scores = listed.pivot(index=Columns.User, columns=Columns.Item, values=Columns.Score).to_numpy()
+by_item = listed.pivot(index=Columns.User, columns=Columns.Item, values=Columns.Score)
+own_scores = by_item.reindex(columns=nums_V, fill_value=UNLISTED).to_numpy()
 num_targets = sum(int((batch["y"] != 0).sum()) for batch in prepare.get_dataloader_train())
 num_weights = sum(weights.numel() for weights in module.torch_model.parameters())
-save_vectors(job, users_UD, items_VD, own_scores, num_targets=num_targets, num_weights=num_weights)
+save_vectors(job, users_UD, vectors_VD, own_scores, num_targets=num_targets, num_weights=num_weights)
