@@ -2,6 +2,7 @@
 
 python benchmarks/quality.py --suite beauty_sports_toys
 python benchmarks/quality.py --suite beauty_sports_toys --only-seed 12  # one machine's share
+python benchmarks/quality.py --suite ablations --only-part without_text  # another's
 python benchmarks/quality.py --suite beauty_sports_toys --report  # tables of what is finished, nothing is run
 """
 
@@ -26,7 +27,7 @@ from benchmarks.quality_suites.measure import measure
 from benchmarks.quality_suites.nights import finished_seeds, run_part, suite_folder
 from benchmarks.quality_suites.origin import hashes, revision
 from benchmarks.quality_suites.page import ABOUT, ROOT, update_page
-from benchmarks.quality_suites.suite import Suite, read_suite, suite_file
+from benchmarks.quality_suites.suite import Part, Suite, read_suite, suite_file
 from benchmarks.report import describe_machine
 from crossrec_core.cli.one_line import one_line_errors
 from crossrec_core.errors import InputError
@@ -40,6 +41,7 @@ class Options:
     seeds: int = 0
     cuts: int = 0
     only_seed: int | None = None
+    only_part: str | None = None
     fresh: bool = False
     keep_lakes: bool = False
 
@@ -49,6 +51,7 @@ def main(
     seeds: Annotated[int, typer.Option(help="Run this many of the suite's seeds; 0 for all.")] = 0,
     cuts: Annotated[int, typer.Option(help="Run this many of the suite's cuts, the earliest first; 0 for all.")] = 0,
     only_seed: Annotated[int | None, typer.Option(help="Run this one of the suite's seeds.")] = None,
+    only_part: Annotated[str | None, typer.Option(help="Run this one of the suite's parts.")] = None,
     fresh: Annotated[bool, typer.Option(help="Run finished seeds again.")] = False,
     report: Annotated[bool, typer.Option(help="Run nothing: make results and page of finished seeds.")] = False,
     data: Annotated[Path, typer.Option(help="Folder of the raw files.")] = Path("../shared/data"),
@@ -67,9 +70,9 @@ def main(
     """
     with one_line_errors(traceback):
         chosen, places = read_suite(suite_file(suite)), Places(data, work, out)
-        options = Options(seeds, cuts, only_seed, fresh, keep_lakes)
+        options = Options(seeds, cuts, only_seed, only_part, fresh, keep_lakes)
         if report and options != Options():
-            raise InputError("--report runs nothing; leave --seeds, --cuts, --only-seed, --fresh and --keep-lakes out")
+            raise InputError("--report runs nothing; leave --seeds, --cuts, --only-..., --fresh and --keep-lakes out")
         if not report:
             run_all(chosen, options, places, set_)
         finished = read_all(chosen, places, set_)
@@ -105,13 +108,25 @@ def run_all(suite: Suite, options: Options, places: Places, overrides: Sequence[
     check_data(suite, places.data)
     convert(suite, places)
     origin = {"revision": revision(ROOT), "machine": describe_machine(), "sha256": hashes(files_of(suite, places))}
-    nights = [(part, cut) for part in suite.parts for cut in cuts]
+    nights = [(part, cut) for part in chosen_parts(suite, options) for cut in cuts]
     for number, (part, cut) in enumerate(nights, 1):
         print(f"[{number}/{len(nights)}] {suite.name}, {part.name}, {cut or 'one split'}", flush=True)
         run_part(
             suite, part, cut, seeds=seeds, places=places, overrides=parse_overrides(list(overrides)), origin=origin,
             keep_lake=options.keep_lakes, fresh=options.fresh,
         )  # fmt: skip
+
+
+def chosen_parts(suite: Suite, options: Options) -> list[Part]:
+    """The parts to run: all, or the one.
+
+    Raises:
+        InputError: the one part is none of the suite's.
+    """
+    names = [part.name for part in suite.parts]
+    if options.only_part not in (None, *names):
+        raise InputError(f"--only-part {options.only_part}: expected one of {', '.join(names)}")
+    return [part for part in suite.parts if options.only_part in (None, part.name)]
 
 
 def chosen_seeds_and_cuts(suite: Suite, options: Options) -> tuple[list[int], list[str]]:

@@ -206,6 +206,17 @@ def test_machines_share_a_suite_by_its_seeds(tmp_path, ran):
         run(elsewhere, file, only_seed=3)
 
 
+def test_machines_share_a_suite_by_its_parts(tmp_path, ran):
+    file = write_suite(tmp_path)
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text + '\n[[parts]]\nname = "one"\n\n[[parts]]\nname = "other"\n', encoding="utf-8")
+    run(tmp_path, file, only_part="other", only_seed=1, cuts=1)
+    values = tmp_path / "out/values/made"
+    assert [each.stem for each in values.glob("*-1.json")] == ["other-2024-02-01-1"]
+    with pytest.raises(InputError, match="--only-part none: expected one of one, other"):
+        run(tmp_path, file, only_part="none")
+
+
 def test_a_report_runs_nothing_and_needs_no_raw_file(tmp_path, ran, capsys):
     file = write_suite(tmp_path)
     with pytest.raises(InputError, match="no seed is finished"):
