@@ -106,7 +106,7 @@ def main(
     contenders = {name: contender for name, contender in CONTENDERS.items() if name not in skip}
     if short:
         users, memory_items = users or 1000, min(memory_items, 100_000)
-        contenders = {name: CONTENDERS[name] for name in (OURS, FASTEST_PEER)}
+        contenders = {name: found for name, found in contenders.items() if name in (OURS, FASTEST_PEER)}
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # the workers inherit it
     torch.set_num_threads(threads)
     task = Task(

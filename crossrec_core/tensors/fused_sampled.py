@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from crossrec_core.tensors.devices import as_multiplied
-from crossrec_core.tensors.fused_softmax import MIN_ROWS, block_logits, kept_type
+from crossrec_core.tensors.fused_softmax import MIN_ROWS, block_logits
 
 ABSENT = -1e30  # a logit that is out; where all are, -inf would make their softmax nan
 
@@ -59,10 +59,11 @@ class _SampledCrossEntropy(torch.autograd.Function):
             if log_expected_K is not None:
                 logits_RK = logits_RK - log_expected_K.to(summed)
             logits_RK.masked_fill_(is_target_RK, ABSENT)
-            p_RK = logits_RK.softmax(dim=1, dtype=kept_type(queries_PD))
+            # float32 on GPUs too: the target's gradient is 1 less what comes of it, and may be small
+            p_RK = logits_RK.softmax(dim=1, dtype=torch.float32)
             # The largest probability is at least 1 / K: its logarithm is sure
             largest_R1, at_R1 = logits_RK.max(dim=1, keepdim=True)
-            total_R1 = torch.logaddexp(largest_R1.to(summed) - p_RK.gather(1, at_R1).to(summed).log(), wanted_R1)
+            total_R1 = torch.logaddexp(largest_R1.to(summed) - p_RK.gather(1, at_R1).log(), wanted_R1)
             loss += (total_R1 - wanted_R1).sum()
             target_p_R1 = (wanted_R1 - total_R1).exp()
             # From here on p and target_p hold the loss's gradient to the logits

@@ -43,6 +43,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         queries_grad_PD = torch.empty_like(queries_PD, dtype=summed)
         vectors_grad_VD = torch.zeros_like(vectors_VD, dtype=summed)
         loss = torch.zeros((), dtype=torch.float32, device=queries_PD.device)
+        # A GPU's softmax sums in float32 whatever it writes, and its time goes into what is read and written
+        is_cuda = queries_PD.device.type == "cuda"
+        probabilities = queries_PD.dtype if is_cuda else torch.float32
         num_rows = max(MIN_ROWS, block_logits(queries_PD.device) // num_candidates)
         for start in range(0, num_positions, num_rows):
             rows = slice(start, start + num_rows)
@@ -50,7 +53,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits_RV = queries_RD @ vectors_VD.T
             wanted_R1 = logits_RV.gather(1, places_R1).float()
             # One kernel of torch's; exp() alone takes ten times longer where it underflows
-            p_RV = logits_RV.softmax(dim=1, dtype=kept_type(queries_PD))
+            p_RV = logits_RV.softmax(dim=1, dtype=probabilities)
             total_R1 = wanted_R1 - p_RV.gather(1, places_R1).float().clamp(min=SMALLEST).log()
             if smoothing:
                 mean_R1 = logits_RV.mean(dim=1, keepdim=True, dtype=torch.float32)
@@ -71,12 +74,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         queries_grad_PD, vectors_grad_VD = ctx.saved_tensors
         return grad * queries_grad_PD, grad * vectors_grad_VD, None, None
-
-
-def kept_type(queries_PD: Tensor) -> torch.dtype:
-    """What a block's probabilities are kept in; a softmax sums in float32 whatever it writes."""
-    # A GPU's time goes into what is read and written
-    return queries_PD.dtype if queries_PD.device.type == "cuda" else torch.float32
 
 
 def block_logits(device: torch.device) -> int:
