@@ -6,6 +6,7 @@ user's latest events for three purposes. What they made is compared row by row b
 python benchmarks/prepare.py                                                    # a made-up log of 300,000 events
 python benchmarks/prepare.py --data ../shared/data/kuairand/events.parquet --events 4080800 --events 16000000 \
     --events 64000000                                                           # the real one, and larger ones drawn
+python benchmarks/prepare.py --fewer "crossrec, all tables=1" --skip pandas      # fewer runs, someone left out
 python benchmarks/prepare.py --skew --events 4000000                            # an even log and a skewed one
 """
 
@@ -41,12 +42,15 @@ from benchmarks.prepare_log import (
 from benchmarks.prepare_problem import OUR_FOLDER
 from benchmarks.prepare_results import Print, check_same, print_files, print_lake
 from benchmarks.report import write_report
+from benchmarks.timing import read_counts, turns
 from benchmarks.workers import Command, workers
-from crossrec_core.errors import CrossRecError
+from crossrec_core.errors import ConfigError, CrossRecError
 from jobs.memory import MemoryMeter
 
 OUR_WORKER = Path(__file__).resolve().with_name("prepare_worker.py")
 SHARED, WHOLE, DUCKDB = "crossrec, the shared tables", "crossrec, all tables", "DuckDB"
+PEERS = ("Polars", "pandas", "RePlay on Polars", "RePlay on Spark")
+NAMES = (SHARED, WHOLE, DUCKDB, *PEERS)
 SMALL_EVENTS = 20_000  # of the log that warms and that is compared first
 LARGE_EVENTS = 20_000_000  # above it each run has a process of its own: what one remembers would crowd the others
 SEED = 1
@@ -74,6 +78,8 @@ def main(
     skew: Annotated[bool, typer.Option(help="an even and a skewed log, made up, and no peers")] = False,
     repetitions: Annotated[int, typer.Option(min=5, help="timed runs of each")] = 5,
     large_repetitions: Annotated[int, typer.Option(min=1, help="the same above 20 million events")] = 2,
+    fewer: Annotated[list[str], typer.Option(help="NAME=COUNT: fewer timed runs of a slow one")] = [],  # noqa: B006
+    skip: Annotated[list[str], typer.Option(help="leave one of the contenders out")] = [],  # noqa: B006
     max_len: Annotated[int, typer.Option(min=1, help="events of a sequence")] = 50,
     cores: Annotated[int, typer.Option(min=1, help="threads of each")] = 2,
     driver_gib: Annotated[int, typer.Option(min=1, help="memory of Spark's JVM, at every size")] = 4,
@@ -84,6 +90,9 @@ def main(
     """Compare what all contenders make, time them in turns at every size, and print medians."""
     if work is not None:
         work.mkdir(parents=True, exist_ok=True)
+    counts = read_counts(fewer, names=NAMES, repetitions=repetitions)
+    if unknown := sorted(set(skip) - {WHOLE, *PEERS}):  # the others are what all are held against
+        raise ConfigError(f"--skip {', '.join(unknown)}: expected some of {', '.join((WHOLE, *PEERS))}")
     runs = []
     for size, log in product(sorted(events), ("even", "skewed") if skew else ("",)):
         histories = read_histories(Path(data)) if data and not skew else made_histories(
@@ -93,27 +102,29 @@ def main(
             histories.domain_nums, cores=cores, driver_gib=driver_gib,
             environments=environments if peers and not skew else None,
         )  # fmt: skip
+        contenders = {name: contender for name, contender in contenders.items() if name not in skip}
         with tempfile.TemporaryDirectory(dir=work) as folder:
             rows = write_logs(histories, Path(folder), events=size)
             check_contenders(contenders, Path(folder), max_len)
             times = large_repetitions if size > LARGE_EVENTS else repetitions
             found = time_contenders(
-                contenders, Path(folder), max_len=max_len, repetitions=times, is_large=size > LARGE_EVENTS
-            )
+                contenders, Path(folder), max_len=max_len, repetitions=times, fewer=counts,
+                is_large=size > LARGE_EVENTS,
+            )  # fmt: skip
         runs.append({"log": log, "events": size, "rows": rows, "repetitions": times} | found)
         runs[-1]["results"] = summarise(found["seconds"], found["peak_mib"], found["jvm_mib"], rows)
         print_table(runs[-1])
-    found_exponents, found_times = exponents(runs), times_even(runs) if skew else {}
-    typer.echo(f"exponents {found_exponents}; skewed, times even: {found_times}")
-    write_report(
-        out,
-        packages=["pyspark", "duckdb"],
-        peers=(POLARS, PANDAS, REPLAY_PREPARE) if peers and not skew else (),
-        settings={"data": Path(data).name, "max_len": max_len, "cores": cores, "driver_gib": driver_gib},
-        runs=runs,
-        exponents=found_exponents,
-        times_even=found_times,
-    )
+        write_report(  # after every size: the next may take hours
+            out,
+            packages=["pyspark", "duckdb"],
+            peers=(POLARS, PANDAS, REPLAY_PREPARE) if peers and not skew else (),
+            settings={"data": Path(data).name, "max_len": max_len, "cores": cores, "driver_gib": driver_gib,
+                      "fewer": counts, "skipped": skip},
+            runs=runs,
+            exponents=exponents(runs),
+            times_even=times_even(runs) if skew else {},
+        )  # fmt: skip
+    typer.echo(f"exponents {exponents(runs)}; skewed, times even: {times_even(runs) if skew else {}}")
 
 
 def make_contenders(
@@ -133,10 +144,10 @@ def make_contenders(
         peer_python(package.name, package.requirements, environments) for package in (POLARS, PANDAS, REPLAY_PREPARE)
     )
     contenders |= {
-        "Polars": Contender(Command(polars, WORKERS / "prepare_polars.py", (cores, *rules)), "polars"),
-        "pandas": Contender(Command(pandas, WORKERS / "prepare_pandas.py", (cores, *rules)), "pandas"),
+        PEERS[0]: Contender(Command(polars, WORKERS / "prepare_polars.py", (cores, *rules)), "polars"),
+        PEERS[1]: Contender(Command(pandas, WORKERS / "prepare_pandas.py", (cores, *rules)), "pandas"),
     }
-    for name, folder, is_spark in (("RePlay on Polars", "replay_polars", 0), ("RePlay on Spark", "replay_spark", 1)):
+    for name, folder, is_spark in ((PEERS[2], "replay_polars", 0), (PEERS[3], "replay_spark", 1)):
         numbers = (cores, is_spark, driver_gib, *rules)
         contenders[name] = Contender(Command(replay, WORKERS / "prepare_replay.py", numbers), folder, is_replay=True)
     return contenders
@@ -163,8 +174,9 @@ def check_contenders(contenders: Mapping[str, Contender], folder: Path, max_len:
 
 
 def time_contenders(
-    contenders: Mapping[str, Contender], folder: Path, *, max_len: int, repetitions: int, is_large: bool
-) -> dict[str, Any]:
+    contenders: Mapping[str, Contender], folder: Path, *, max_len: int, repetitions: int, fewer: Mapping[str, int],
+    is_large: bool,
+) -> dict[str, Any]:  # fmt: skip
     """Seconds of each run and peaks of memory by contender, in turns; everyone has prepared the small log before.
 
     A contender that ends early, as one does that runs out of memory, has failed and is left out from then on. What it
@@ -177,7 +189,8 @@ def time_contenders(
     prints: dict[str, Print] = {}
     started: dict[str, Callable[[], None]] = {}
     with ExitStack() as stack:
-        for name, contender in list(contenders.items()) * repetitions:
+        for name, _ in turns(list(contenders), repetitions=repetitions, fewer=fewer):
+            contender = contenders[name]
             if name in found["failed"]:
                 continue
             try:
@@ -256,7 +269,7 @@ def times_even(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]
     return {
         str(size): {
             name: round(per_row[size, "skewed", name] / per_row[size, "even", name], 3)
-            for other, log, name in per_row if (other, log) == (size, "even")
+            for other, log, name in per_row if (other, log) == (size, "skewed")
         }
         for size in sorted({size for size, _, _ in per_row})
     }  # fmt: skip

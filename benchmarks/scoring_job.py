@@ -13,7 +13,6 @@ python benchmarks/scoring_job.py --without als --without replay              # l
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -28,8 +27,7 @@ from benchmarks.report import write_report
 from benchmarks.scoring_suite.checks import check_lists
 from benchmarks.scoring_suite.contenders import TITLES, Contender, Name, start
 from benchmarks.scoring_suite.scene import Shape, job_settings, prepare_scene, save_scene, write_events
-from benchmarks.timing import time_in_turns
-from crossrec_core.errors import ConfigError
+from benchmarks.timing import read_counts, time_in_turns
 from jobs.steps import spark_session
 
 JOB = TITLES[Name.JOB]
@@ -53,7 +51,7 @@ def main(
 ) -> None:
     """Check every contender's lists, time all contenders in turns and print medians."""
     names = [name for name in Name if name not in without or name is Name.JOB]
-    counts = read_counts(fewer, repetitions=repetitions)
+    counts = read_counts(fewer, names=list(Name), repetitions=repetitions)
     shape = Shape(width=width, layers=layers, heads=heads, history=history)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -69,7 +67,7 @@ def main(
         solve_and_check(contenders, users=users, n=n)
         seconds = time_in_turns(
             {title: contender.solve for title, contender in contenders.items()},
-            repetitions=repetitions, untimed=1, fewer={TITLES[name]: count for name, count in counts.items()},
+            repetitions=repetitions, untimed=1, fewer={TITLES[Name(name)]: count for name, count in counts.items()},
         )  # fmt: skip
     results = summarise(seconds, users)
     for title, row in results.items():
@@ -88,24 +86,6 @@ def main(
         seconds=seconds,
         results=results,
     )  # fmt: skip
-
-
-def read_counts(texts: Sequence[str], *, repetitions: int) -> dict[Name, int]:
-    """NAME=COUNT by contender.
-
-    Raises:
-        ConfigError: no such contender, or no count below ``repetitions``.
-    """
-    counts = {}
-    for text in texts:
-        name, _, count = text.partition("=")
-        if name not in list(Name) or not count.isdigit() or not 1 <= int(count) < repetitions:
-            raise ConfigError(
-                f"--fewer {text}: expected NAME=COUNT, NAME one of {', '.join(Name)} and COUNT from 1 to "
-                f"{repetitions - 1}, e.g. --fewer als=3"
-            )
-        counts[Name(name)] = int(count)
-    return counts
 
 
 def solve_and_check(contenders: dict[str, Contender], *, users: int, n: int) -> None:

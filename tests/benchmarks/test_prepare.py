@@ -11,7 +11,7 @@ from benchmarks.prepare_log import made_histories, write_log
 from benchmarks.prepare_problem import OUR_FOLDER, job_settings, make_tables
 from benchmarks.prepare_results import check_same, print_files, print_lake
 from benchmarks.workers import Command, workers
-from crossrec_core.errors import CrossRecError
+from crossrec_core.errors import ConfigError, CrossRecError
 
 MAX_LEN = 20
 
@@ -97,11 +97,19 @@ def test_contenders_take_turns_and_one_that_dies_is_left_out(folder, histories, 
         bench.SHARED: sound, "dead": bench.Contender(Command(Path(sys.executable), dying, ()), "dead"),
         bench.DUCKDB: sound,
     }  # fmt: skip
-    found = bench.time_contenders(contenders, folder, max_len=MAX_LEN, repetitions=2, is_large=is_large)
-    assert {name: len(seconds) for name, seconds in found["seconds"].items()} == {bench.SHARED: 2, bench.DUCKDB: 2}
+    found = bench.time_contenders(
+        contenders, folder, max_len=MAX_LEN, repetitions=2, fewer={bench.DUCKDB: 1}, is_large=is_large
+    )
+    assert {name: len(seconds) for name, seconds in found["seconds"].items()} == {bench.SHARED: 2, bench.DUCKDB: 1}
     assert list(found["failed"]) == ["dead"]
     assert all(peak > 10 for name in found["seconds"] for peak in found["peak_mib"][name])
-    assert found["jvm_mib"] == {name: [0.0, 0.0] for name in found["seconds"]}
+    assert found["jvm_mib"] == {bench.SHARED: [0.0, 0.0], bench.DUCKDB: [0.0]}
+
+
+@pytest.mark.parametrize("name", [bench.SHARED, bench.DUCKDB, "Excel"])
+def test_those_whom_all_are_held_against_cannot_be_left_out(name):
+    with pytest.raises(ConfigError, match=rf"^--skip {name}: expected some of crossrec, all tables, Polars"):
+        bench.main(skip=[name])
 
 
 def test_the_exponent_is_the_slope_of_the_logarithms():
@@ -120,6 +128,7 @@ def test_a_skewed_log_is_held_against_the_even_one_by_the_row():
         for log, rows, seconds in (("even", 100, 2.0), ("skewed", 200, 6.0))
     ]
     assert bench.times_even(runs) == {"100": {"a": 1.5}}
+    assert bench.times_even(runs[:1]) == {"100": {}}  # the other is still to come
     assert bench.exponents(runs) == {}
 
 

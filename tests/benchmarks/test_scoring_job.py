@@ -13,7 +13,7 @@ from benchmarks.scoring_suite.checks import check_lists
 from benchmarks.scoring_suite.contenders import ITEM, OWN_WORKER, USER, Contender, Name, start
 from benchmarks.scoring_suite.scene import Shape, job_settings, prepare_scene, save_scene, write_events
 from benchmarks.workers import Command, workers
-from crossrec_core.errors import ConfigError, CrossRecError
+from crossrec_core.errors import CrossRecError
 
 SHAPE = Shape(width=8, layers=1, heads=2, history=15)
 
@@ -32,17 +32,6 @@ def test_shares_are_of_our_median():
     found = job.summarise({job.JOB: [3.0, 1.0, 2.0], "Spark ALS": [8.0, 8.0, 8.0]}, users=100)
     assert found[job.JOB] == {"median_s": 2.0, "users_per_s": 50.0, "times_ours": 1.0}
     assert found["Spark ALS"]["times_ours"] == 4.0
-
-
-def test_fewer_runs_are_asked_for_by_name():
-    assert job.read_counts(["als=3", "replay=1"], repetitions=5) == {Name.ALS: 3, Name.REPLAY: 1}
-    assert job.read_counts([], repetitions=5) == {}
-
-
-@pytest.mark.parametrize("text", ["als", "als=", "als=0", "als=5", "als=-1", "spotify=3", "=3"])
-def test_what_is_no_smaller_count_of_a_contender_is_one_line(text):
-    with pytest.raises(ConfigError, match=rf"^--fewer {text}: expected NAME=COUNT, [^\n]*from 1 to 4"):
-        job.read_counts([text], repetitions=5)
 
 
 def test_all_make_their_lists_before_any_is_timed_and_those_who_check_themselves_are_not_read():
