@@ -233,7 +233,8 @@ def _check_sense(settings: Settings) -> list[str]:
         problems.append(f"model.heads: {settings.model.heads} does not divide model.width = {settings.model.width}")
     if settings.model.negatives_power and not settings.model.log_q:
         problems.append(
-            f"model.negatives_power: {settings.model.negatives_power:g} without model.log_q; set it to true"
+            f"model.negatives_power: {settings.model.negatives_power:g} without model.log_q; set it to true, or "
+            "negatives_power to 0"
         )
     if min(settings.meta.support_sizes, default=-1) < 0 or max(settings.meta.support_sizes) < 1:
         problems.append(f"meta.support_sizes: {settings.meta.support_sizes}; expected sizes from 0, one above it")

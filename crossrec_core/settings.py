@@ -204,6 +204,10 @@ class ModelSettings:
     layers: int = setting("Blocks of the encoder.", low=1)
     heads: int = setting("Attention heads; divides the width.", low=1)
     dropout: float = setting("Dropout.", low=0, high=0.95)
+    normalise_inputs: bool = setting(
+        "Bring item vectors to a mean square of one on their way into the encoder (not out of it, where they meet the "
+        "queries), so that what the blocks add does not drown which items were seen."
+    )
     relative_bias: str = setting(
         "Attention bias by log2 of the seconds between events, by distance, or both.",
         choices=("none", "position", "time", "time_and_position"),

@@ -66,7 +66,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
         ),
         ("[domains.a]\npath = 'x'\n[roles]\ntargets = ['b']", "roles.targets: no domain 'b'"),
         ("[domains.a]\npath = 'x'\n[model]\nheads = 3", "model.heads: 3 does not divide"),
-        ("[domains.a]\npath = 'x'\n[model]\nnegatives_power = 0.5", "model.negatives_power: 0.5 without model.log_q"),
+        ("[domains.a]\npath = 'x'\n[model]\nlog_q = false", "model.negatives_power: 0.5 without model.log_q"),
         ("[domains.a]\npath = 'x'\n[evaluate]\nn = [5]", "evaluate.guard_n: 10 is not in evaluate.n"),
         ("[domains.a]\npath = 'x'\n[score]\nn = 10", "evaluate.n: 50 is longer than score.n = 10"),
         (

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from crossrec_core.errors import ConfigError
 from crossrec_core.tensors.adapters import AdaptedLinear
@@ -27,6 +28,8 @@ from crossrec_core.tensors.recurrent import RecurrentBlock
 from crossrec_core.tensors.relative_bias import time_buckets, uses_time
 
 BERT, RECURRENT = "bert", ("lstm", "gru")
+# A quarter of an item vector's mean square at the start: the gradient of a vector of zeros is no more than twice as large
+SMALL = INIT_STD**2 / 4
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class ModelConfig:
     mask_last_share: float  # of the rows in which it hides the last one alone
     num_attributes: int = 0
     attributes_per_item: int = 0
+    normalise_inputs: bool = False  # models written before there was a choice do not
 
 
 class SequenceModel(nn.Module):
@@ -99,10 +103,13 @@ class SequenceModel(nn.Module):
         ``attention``.
         """
         x_BLD = self.items(items_BL.clamp(min=0), hidden_I, sparse=sparse)
-        x_BLD = x_BLD + self.domains(domains_BL) + self.actions(actions_BL)
-        x_BLD = x_BLD + self.gaps(gaps_BL.clamp(max=self.config.num_gap_buckets))
         if self.mask_D is not None:
             x_BLD = x_BLD + self.mask_D * (items_BL == MASK_ITEM).unsqueeze(-1)
+        if self.config.normalise_inputs:
+            # Item vectors start small, for the sake of the logits; what the blocks add would drown which item it was
+            x_BLD = F.rms_norm(x_BLD, x_BLD.shape[-1:], eps=SMALL)
+        x_BLD = x_BLD + self.domains(domains_BL) + self.actions(actions_BL)
+        x_BLD = x_BLD + self.gaps(gaps_BL.clamp(max=self.config.num_gap_buckets))
         x_BLD = self.dropout(x_BLD)
         known = (items_BL, domains_BL, orders_BL, wanted_domains_BL, second_order)
         asked = self._context(*known, at_B1)

@@ -347,7 +347,10 @@ def test_the_settings_of_the_model_reach_its_checkpoint(trained, spark, tmp_path
     settings, night, _ = trained
     copytree(settings.lake.path, tmp_path / "lake")
     copied = replace(night, lake=Lake(str(tmp_path / "lake")))
-    shape = {"encoder": "bert", "relative_bias": "time", "adapter_rank": 2, "mask_share": 0.5, "mask_last_share": 0.25}
+    shape = {
+        "encoder": "bert", "relative_bias": "time", "adapter_rank": 2, "mask_share": 0.5, "mask_last_share": 0.25,
+        "normalise_inputs": False,
+    }  # fmt: skip
     masked = read_settings(tmp_path, model={**MODEL, **shape})
     pretrain.run(masked, copied, spark)
     finetune.fit_for_purpose(masked, copied, spark, purpose="backtest", domain="thin", model="transferred")

@@ -50,8 +50,11 @@ def test_every_setting_changes_the_fit(tmp_path):
 def test_the_draw_of_negatives_and_its_correction_change_the_fit(tmp_path):
     plain, corrected, by_events, again = (
         fit_with(tmp_path, {}, epochs=2, model_settings={**SAMPLED, **draw})[0]
-        for draw in ({}, {"log_q": True}, {"log_q": True, "negatives_power": 1.0}, {"log_q": True})
-    )
+        for draw in (
+            {"log_q": False, "negatives_power": 0.0}, {"negatives_power": 0.0}, {"negatives_power": 1.0},
+            {"negatives_power": 0.0},
+        )
+    )  # fmt: skip
     assert torch.equal(corrected, again)
     assert not torch.equal(plain, corrected)
     assert not torch.equal(corrected, by_events)

@@ -52,6 +52,16 @@ def test_a_checkpoint_of_another_release_is_one_line(tmp_path):
         load_checkpoint(str(tmp_path / "m"))
 
 
+def test_a_model_from_before_inputs_were_normalised_gives_the_outputs_it_gave(tmp_path):
+    model = tiny_model(normalise_inputs=False)
+    save_checkpoint(str(tmp_path / "m"), model, ABOUT)
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    del config["normalise_inputs"]
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    assert torch.equal(outputs(load_checkpoint(str(tmp_path / "m")).model), outputs(model))
+    assert not torch.equal(outputs(tiny_model()), outputs(model))
+
+
 def test_the_ranker_travels_with_the_model(tmp_path):
     phi_PF = torch.randn(40, 3, generator=torch.Generator().manual_seed(1)).double()
     ranker = fit_ranker(phi_PF, (phi_PF[:, 0] > 0).long(), torch.arange(40))

@@ -44,7 +44,7 @@ def lively_model(**changes):
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for name, values in model.named_parameters():
-            if "relative_bias" in name or "adapters_up" in name or name == "items.ids":
+            if "relative_bias" in name or "adapters_up" in name or name in ("items.ids", "mask_D"):
                 values.copy_(torch.randn(values.shape, generator=generator))
         model.items.ids[0] = 0
     return model
@@ -136,6 +136,37 @@ def test_order_of_the_events_matters(shape):
     swapped = {**columns, "item_nums": torch.tensor([[2, 1, 3, 4]])}
     queries = [model.last_query(*events_of(rows), target_domain=1) for rows in (columns, swapped)]
     assert not torch.allclose(queries[0], queries[1], atol=1e-4)
+
+
+@every
+def test_how_long_item_vectors_are_says_nothing_on_their_way_in_and_all_on_their_way_out(shape):
+    models = [lively_model(**shape, normalise_inputs=is_normal) for is_normal in (True, False)]
+    columns = random_columns(6, 8)
+    before = [model.last_query(*events_of(columns), target_domain=1) for model in models]
+    vectors = [model.item_vectors(torch.arange(21)) for model in models]
+    with torch.no_grad():
+        for model in models:
+            model.items.ids *= 10
+            if model.mask_D is not None:
+                model.mask_D *= 10
+    after = [model.last_query(*events_of(columns), target_domain=1) for model in models]
+    has_events_B = columns["item_nums"][:, 0] != 0
+    assert torch.allclose(after[0][has_events_B], before[0][has_events_B], atol=1e-2)
+    assert not torch.allclose(after[1][has_events_B], before[1][has_events_B], atol=1e-1)
+    assert all(torch.equal(model.item_vectors(torch.arange(21)), 10 * old) for model, old in zip(models, vectors))
+
+
+def test_what_was_seen_is_not_drowned_at_the_start():
+    # Two histories of other items: how far apart a fresh model's queries are, over how long they are
+    columns = [random_columns(64, 8, seed=seed) for seed in (1, 2)]
+    for rows in columns:
+        rows |= {name: torch.ones_like(rows[name]) for name in ("domain_nums", "gap_buckets")}
+    apart = {}
+    for is_normal in (True, False):
+        model = tiny_model(width=64, normalise_inputs=is_normal)
+        one, other = (model.last_query(*events_of(rows), target_domain=1) for rows in columns)
+        apart[is_normal] = ((one - other).norm() / one.norm()).item()
+    assert apart[True] > 1.5 * apart[False]
 
 
 @pytest.mark.parametrize("encoder", ["gpt", "bert", "hstu"])

@@ -13,7 +13,7 @@ def config(**changes: object) -> ModelConfig:
     values: dict[str, object] = {
         "encoder": "gpt", "num_items": 20, "num_domains": 2, "num_actions": 2, "num_gap_buckets": 8, "width": 16,
         "layers": 2, "heads": 2, "dropout": 0.0, "id_dropout": 0.0, "max_len": 8, "text_dimensions": 0,
-        "relative_bias": "none", "adapter_rank": 0, "mask_share": 0.3, "mask_last_share": 0.5,
+        "relative_bias": "none", "adapter_rank": 0, "mask_share": 0.3, "mask_last_share": 0.5, "normalise_inputs": True,
     }  # fmt: skip
     return ModelConfig(**{**values, **changes})  # type: ignore[arg-type]
 
