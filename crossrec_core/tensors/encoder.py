@@ -28,7 +28,7 @@ from crossrec_core.tensors.recurrent import RecurrentBlock
 from crossrec_core.tensors.relative_bias import time_buckets, uses_time
 
 BERT, RECURRENT = "bert", ("lstm", "gru")
-# A quarter of an item vector's mean square at the start: the gradient of a vector of zeros is no more than twice as large
+# A quarter of an item vector's mean square at the start: the gradient of a vector of zeros is about twice as large
 SMALL = INIT_STD**2 / 4
 
 
