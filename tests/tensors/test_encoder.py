@@ -153,7 +153,8 @@ def test_how_long_item_vectors_are_says_nothing_on_their_way_in_and_all_on_their
     has_events_B = columns["item_nums"][:, 0] != 0
     assert torch.allclose(after[0][has_events_B], before[0][has_events_B], atol=1e-2)
     assert not torch.allclose(after[1][has_events_B], before[1][has_events_B], atol=1e-1)
-    assert all(torch.equal(model.item_vectors(torch.arange(21)), 10 * old) for model, old in zip(models, vectors, strict=True))
+    for model, old_VD in zip(models, vectors, strict=True):
+        assert torch.equal(model.item_vectors(torch.arange(21)), 10 * old_VD)
 
 
 def test_what_was_seen_is_not_drowned_at_the_start():
