@@ -143,11 +143,12 @@ def make_contenders(
     polars, pandas, replay = (
         peer_python(package.name, package.requirements, environments) for package in (POLARS, PANDAS, REPLAY_PREPARE)
     )
+    by_polars, by_pandas, by_replay_polars, by_replay_spark = PEERS
     contenders |= {
-        PEERS[0]: Contender(Command(polars, WORKERS / "prepare_polars.py", (cores, *rules)), "polars"),
-        PEERS[1]: Contender(Command(pandas, WORKERS / "prepare_pandas.py", (cores, *rules)), "pandas"),
+        by_polars: Contender(Command(polars, WORKERS / "prepare_polars.py", (cores, *rules)), "polars"),
+        by_pandas: Contender(Command(pandas, WORKERS / "prepare_pandas.py", (cores, *rules)), "pandas"),
     }
-    for name, folder, is_spark in ((PEERS[2], "replay_polars", 0), (PEERS[3], "replay_spark", 1)):
+    for name, folder, is_spark in ((by_replay_polars, "replay_polars", 0), (by_replay_spark, "replay_spark", 1)):
         numbers = (cores, is_spark, driver_gib, *rules)
         contenders[name] = Contender(Command(replay, WORKERS / "prepare_replay.py", numbers), folder, is_replay=True)
     return contenders
