@@ -28,7 +28,7 @@ def coverage_notes(suite: Suite, nights: Sequence[Mapping[str, Any]]) -> Iterato
     if not is_complete(suite, nights):
         yield (
             f"**Incomplete**: {num_finished(suite, nights)} of {num_nights(suite)} (part, cut, seed) are finished; "
-            "goals stay open until all are."
+            "goals are met or missed so far."
         )
     seeds = _some(_ordered(nights, "seed"), suite.seeds)
     yield f"Seeds {seeds}; a user's measure is the mean over them, intervals are over users."

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.quality_suites.coverage import coverage_notes, is_complete
-from benchmarks.quality_suites.suite import LOWER_IS_BETTER, Figure, Suite, read_suite, to_measure
+from benchmarks.quality_suites.coverage import coverage_notes, is_complete, num_finished, num_nights
+from benchmarks.quality_suites.goals import Standing, standings, verdict, where
+from benchmarks.quality_suites.suite import LOWER_IS_BETTER, Suite, read_suite, to_measure
 
 MARK = "<!-- Below this line: made by benchmarks/quality.py from benchmarks/results; edits are lost. -->"
 ABOUT = ".about.json"
@@ -22,16 +23,37 @@ def update_page(page: Path, results: Path) -> None:
 
 
 def made_part(results: Path) -> str:
-    """The page's text after the mark; empty without results."""
-    parts = []
-    for about in sorted(results.glob(f"*{ABOUT}")):
-        known = json.loads(about.read_text(encoding="utf-8"))
-        rows = json.loads((results / f"{known['suite']}.json").read_text(encoding="utf-8"))
-        parts += ["", *suite_lines(read_suite(ROOT / known["file"]), rows, known)]
-    return "".join(f"{line}\n" for line in parts)
+    """The page's text after the mark: all goals in one table, then every suite; empty without results."""
+    lines, summary = [], []
+    for file in sorted(results.glob(f"*{ABOUT}")):
+        about = json.loads(file.read_text(encoding="utf-8"))
+        rows = json.loads((results / f"{about['suite']}.json").read_text(encoding="utf-8"))
+        suite = read_suite(ROOT / about["file"])
+        goals = goals_of(suite, rows, about)
+        summary += summary_lines(suite, goals, about)
+        lines += ["", *suite_lines(suite, rows, goals, about)]
+    if summary:
+        head = _head(["suite", "finished", "goal", "seen", ""])
+        lines = ["", "## Where every goal stands", "", *head, *summary, *lines]
+    return "".join(f"{line}\n" for line in lines)
 
 
-def suite_lines(suite: Suite, rows: Sequence[Row], about: Row) -> list[str]:
+def goals_of(suite: Suite, rows: Sequence[Row], about: Row) -> list[Standing]:
+    """Where the suite's goals stand."""
+    is_open = "nights" in about and not is_complete(suite, about["nights"])
+    return list(standings(suite, rows, about["comparisons"], is_open=is_open))
+
+
+def summary_lines(suite: Suite, goals: Sequence[Standing], about: Row) -> list[str]:
+    """The suite's lines of the table of all goals; the first says how much of the suite is finished."""
+    nights = about.get("nights")
+    finished = f"{num_finished(suite, nights)} of {num_nights(suite)}" if nights else "whole"
+    cells = [[goal.asked, goal.seen, goal.state] for goal in goals] or [["none", "", ""]]
+    names = [[suite.name, finished], *[["", ""]] * (len(cells) - 1)]
+    return [_line([*name, *own]) for name, own in zip(names, cells, strict=True)]
+
+
+def suite_lines(suite: Suite, rows: Sequence[Row], goals: Sequence[Standing], about: Row) -> list[str]:
     """The lines of one suite."""
     lines = [f"## {suite.name}: {suite.title}", "", suite.protocol, ""]
     lines += [f"- {note}" for note in [*suite.notes, *(about.get("run_notes") or _run_notes(suite, about))]]
@@ -43,9 +65,8 @@ def suite_lines(suite: Suite, rows: Sequence[Row], about: Row) -> list[str]:
         less = " (of a loss: the baseline's minus the model's, so above is better)" if losses else ""
         lines += ["", f"Paired differences{less}, intervals and p adjusted by Holm over all of this table:", ""]
         lines += comparison_table(about["comparisons"])
-    is_open = "nights" in about and not is_complete(suite, about["nights"])
-    goals = list(goal_lines(suite, rows, about["comparisons"], is_open=is_open))
-    return lines + (["", "Goals:", "", *goals] if goals else [])
+    told = [f"- {goal.asked}: {goal.seen + ': ' if goal.seen else ''}{goal.state}" for goal in goals]
+    return lines + (["", "Goals:", "", *told] if told else [])
 
 
 def by_segment(suite: Suite, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
@@ -98,48 +119,9 @@ def comparison_table(comparisons: Sequence[Row]) -> list[str]:
         against = f"{row['baseline']} (best of {row['num_baselines']})" if row["num_baselines"] > 1 else row["baseline"]
         relative = "" if row["gain"] is None else f"{row['gain']:+.1%}"
         interval = f"{row['difference']:+.4f} [{row['holm_low']:+.4f}, {row['holm_high']:+.4f}]"
-        cells = [_where(row), row["model"], against, interval, relative, f"{row['p_holm']:.4f}", verdict(row)]
+        cells = [where(row), row["model"], against, interval, relative, f"{row['p_holm']:.4f}", verdict(row)]
         lines.append(_line(cells))
     return lines
-
-
-def verdict(row: Row) -> str:
-    """above, **below** or level."""
-    if row["holm_low"] > 0:
-        return "above"
-    return "**below**" if row["holm_high"] < 0 else "level"
-
-
-def goal_lines(
-    suite: Suite, rows: Sequence[Row], comparisons: Sequence[Row], *, is_open: bool
-) -> Iterator[str]:  # fmt: skip
-    """One line per goal: met, with what stretch, or missed. All are open while parts, cuts or seeds are missing."""
-    for goal in suite.goals:
-        for domain, value in goal.values.items():
-            where = f"{goal.model}, {domain}, {goal.segment}, {goal.metric}"
-            found = _find(rows, goal, domain, suite)
-            bound = "<=" if to_measure(goal.metric)[0] in LOWER_IS_BETTER else ">="
-            yield f"- {where} {bound} {value:g}: {_reached(value, goal.stretch.get(domain), found, is_open=is_open)}"
-    for row in (row for row in comparisons if row["goal"]):
-        is_sure = verdict(row) == "above" or row["goal"] < 0  # a goal below zero bounds a loss
-        met = is_sure and row["gain"] is not None and row["gain"] >= row["goal"]
-        seen = "no hit in the baseline" if row["gain"] is None else f"{row['gain']:+.1%}, {verdict(row)}"
-        word = _word(met, is_open=is_open)
-        yield f"- {_where(row)}: {row['model']} at least {row['goal']:+.0%} over {row['baseline']}: {seen}: {word}"
-
-
-def _reached(goal: float, stretch: float | None, row: Row | None, *, is_open: bool) -> str:
-    if row is None:
-        return "not run"
-    value, sign = row["value"], -1 if row["metric"] in LOWER_IS_BETTER else 1
-    more = f", stretch {stretch:g} {_word(sign * (value - stretch) >= 0, is_open=is_open)}" if stretch else ""
-    word = _word(sign * (value - goal) >= 0, is_open=is_open)
-    return f"{value:.4f} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]: {word}{more}"
-
-
-def _find(rows: Sequence[Row], goal: Figure, domain: str, suite: Suite) -> Row | None:
-    wanted = (suite.name, goal.segment, *to_measure(goal.metric), goal.model, domain)
-    return next((row for row in rows if (*_key(row), row["model"], row["domain"]) == wanted), None)
 
 
 def _run_notes(suite: Suite, about: Row) -> Iterator[str]:
@@ -153,12 +135,6 @@ def _run_notes(suite: Suite, about: Row) -> Iterator[str]:
     yield f"`{about['command']}`; files' sha256, settings and versions: benchmarks/results/{about['suite']}{ABOUT}."
 
 
-def _where(row: Row) -> str:
-    """Where a comparison was made; its metric is named where there is no list."""
-    parts = [row["suite"], row["domain"], row["segment"], *([] if row["n"] else [row["metric"]])]
-    return ", ".join(parts)
-
-
 def _key(row: Row) -> tuple[str, str, str, int]:
     return row["suite"], row["segment"], row["metric"], row["n"]
 
@@ -169,12 +145,6 @@ def _cell(row: Row | None, best: float) -> str:
     value = f"{row['value']:.4f}"
     value = f"**{value}**" if row["value"] == best else value
     return f"{value} [{row['ci_low']:.4f}, {row['ci_high']:.4f}]"
-
-
-def _word(met: bool, *, is_open: bool) -> str:
-    if is_open:
-        return "open"
-    return "met" if met else "**missed**"
 
 
 def _mean(values: Sequence[float]) -> float:
