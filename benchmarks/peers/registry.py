@@ -44,6 +44,12 @@ REPLAY_EPOCHS = Package("replay", WORKERS / "replay_epochs.py", ("replay-rec[tor
 RECBOLE_EPOCHS = Package(
     "recbole", WORKERS / "recbole_epochs.py", ("recbole==1.2.1", TORCH, "numpy<2", "pandas<2.3", "setuptools<81")
 )
+# Of benchmarks/feed.py: Petastorm with the pyarrow and numpy it was written for
+PETASTORM = Package(
+    "petastorm", WORKERS / "petastorm_feed.py",
+    ("petastorm==0.12.1", "pyarrow==14.0.2", "numpy<2", "pandas<2.3", TORCH, "setuptools<81"),
+)  # fmt: skip
+REPLAY_FEED = Package("replay", WORKERS / "replay_feed.py", REPLAY_EPOCHS.requirements)
 # Their lists: both on the product's own torch, RePlay on its Spark too
 RECTOOLS_LISTS = Package(
     "rectools", WORKERS / "rectools_recommend.py", ("rectools[torch]==0.19.0", TORCH, "pyarrow>=15,<26")
