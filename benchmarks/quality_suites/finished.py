@@ -22,6 +22,8 @@ from crossrec_core.errors import ConfigError, InputError
 ITEM_SEGMENTS = (c.KNOWN_ITEMS, c.COLD_ITEMS)
 KEPT_SEGMENTS = (*OWN_SEGMENTS, *ITEM_SEGMENTS)
 VALUES = "values"
+# What was done before there was a setting, where that is not its default
+BEFORE = {"model": {"normalise_inputs": False}}
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,16 @@ def values_file(suite: Suite, part: Part, cut: str, seed: int, places: Places) -
 def is_finished(file: Path, suite: Suite, settings: dict[str, Any]) -> bool:
     """Whether a seed's measures are there, were made with these settings and this sampling, and hold these metrics.
 
-    A setting that came later changes nothing by its default, and is left out. The code's revision may be another: it is
-    noted, and ``--fresh`` runs all again.
+    A setting that came later changes nothing by its default, and is left out; ``BEFORE`` holds those that did. The
+    code's revision may be another: it is noted, and ``--fresh`` runs all again.
     """
     if not file.exists() or not file.with_suffix(".json").exists():
         return False
     known = _read_about(file)
-    is_same = agree(known["settings"], settings) and known["sampled"] == suite.sampled_negatives
+    made_with = {**known["settings"]}
+    for section, values in BEFORE.items():
+        made_with[section] = {**values, **made_with.get(section, {})}
+    is_same = agree(made_with, settings) and known["sampled"] == suite.sampled_negatives
     return is_same and set(suite.metrics) <= set(known["metrics"]) and file.with_name(known["shared"]).exists()
 
 

@@ -59,6 +59,17 @@ def test_a_seed_is_finished_only_with_the_same_settings_metrics_and_sampling(tmp
     assert not is_finished(file, suite, SETTINGS)
 
 
+def test_a_seed_from_before_inputs_were_normalised_is_finished_only_without(tmp_path):
+    suite, part = make_suite(), Part(name="main")
+    file = finish(tmp_path, part).values
+    for is_normalised in (False, True):
+        today = {**SETTINGS, "model": {"width": 8, "normalise_inputs": is_normalised}}
+        assert is_finished(file, suite, today) is not is_normalised
+        finish(tmp_path, part, settings=today)
+        assert is_finished(file, suite, today)
+        finish(tmp_path, part)
+
+
 def test_a_seed_whose_writing_was_cut_short_is_not_finished(tmp_path, monkeypatch):
     suite, part = make_suite(), Part(name="main")
     file = finish(tmp_path, part).values
