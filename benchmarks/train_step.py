@@ -129,7 +129,7 @@ def made_model(*, domains: int, items: int, length: int, width: int, layers: int
         encoder=model.encoder, num_items=domains * items, num_domains=domains, num_actions=1, num_gap_buckets=40,
         width=width, layers=layers, heads=model.heads, dropout=model.dropout, id_dropout=model.id_dropout,
         max_len=length, text_dimensions=dimensions, relative_bias=model.relative_bias, adapter_rank=model.adapter_rank,
-        mask_share=model.mask_share, mask_last_share=model.mask_last_share, normalise_inputs=model.normalise_inputs,
+        mask_share=model.mask_share, mask_last_share=model.mask_last_share, normalise_inputs=defaults.normalises_inputs,
     )  # fmt: skip
     texts_IK = torch.randn(domains * items + 1, dimensions, generator=torch.Generator().manual_seed(2)).half()
     return build_model(config, seed=3, text_vectors_IK=texts_IK, attributes=None)

@@ -102,7 +102,7 @@ def to_ground(job: Job, settings: Settings) -> Ground:
         num_gap_buckets=NUM_GAP_BUCKETS, width=rules.width, layers=rules.layers, heads=rules.heads,
         dropout=rules.dropout, id_dropout=rules.id_dropout, max_len=settings.sequences.max_len, text_dimensions=0,
         relative_bias=rules.relative_bias, adapter_rank=rules.adapter_rank, mask_share=rules.mask_share,
-        mask_last_share=rules.mask_last_share, normalise_inputs=rules.normalise_inputs,
+        mask_last_share=rules.mask_last_share, normalise_inputs=settings.normalises_inputs,
     )  # fmt: skip
     night = Night(LOG, date.today(), Lake(str(job.folder), {}))
     return Ground(

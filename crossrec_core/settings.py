@@ -204,9 +204,11 @@ class ModelSettings:
     layers: int = setting("Blocks of the encoder.", low=1)
     heads: int = setting("Attention heads; divides the width.", low=1)
     dropout: float = setting("Dropout.", low=0, high=0.95)
-    normalise_inputs: bool = setting(
+    normalise_inputs: str = setting(
         "Bring item vectors to a mean square of one on their way into the encoder (not out of it, where they meet the "
-        "queries), so that what the blocks add does not drown which items were seen."
+        "queries), so that what the blocks add does not drown which items were seen. auto: where no item has a text, "
+        "whose vectors are long enough from the start.",
+        choices=("auto", "always", "never"),
     )
     relative_bias: str = setting(
         "Attention bias by log2 of the seconds between events, by distance, or both.",
@@ -469,6 +471,20 @@ class Settings:
     def sources(self) -> list[str]:
         """Domains that lend knowledge, sorted."""
         return sorted(self.roles.sources or self.domains)
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether a domain's catalogue gives its items texts, or vectors of the user's own."""
+        catalogues = [domain.catalogue for domain in self.domains.values()]
+        if self.text.encoder == "parquet":
+            return self.text.dimensions > 0 and any(each.vectors for each in catalogues)
+        return self.text.dimensions > 0 and any(each.path and (each.text or each.title) for each in catalogues)
+
+    @property
+    def normalises_inputs(self) -> bool:
+        """What ``model.normalise_inputs`` comes to: the settings decide, so that no night's data changes the model."""
+        choice = self.model.normalise_inputs
+        return choice == "always" or (choice == "auto" and not self.reads_texts)
 
     def sampled_negatives(self, domain: str) -> int:
         """Unseen items sampled per held-out item of a domain; 0 where values say what is a click."""

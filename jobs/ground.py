@@ -102,7 +102,7 @@ def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: 
         max_len=settings.sequences.max_len,
         text_dimensions=0 if text_vectors_IK is None else text_vectors_IK.shape[1],
         relative_bias=model.relative_bias, adapter_rank=model.adapter_rank, mask_share=model.mask_share,
-        mask_last_share=model.mask_last_share, normalise_inputs=model.normalise_inputs,
+        mask_last_share=model.mask_last_share, normalise_inputs=settings.normalises_inputs,
         num_attributes=num_attributes, attributes_per_item=0 if attributes is None else attributes.nums_IA.shape[1],
     )  # fmt: skip
     held_out = read_held_out(settings, night, candidates.domains) if purpose == c.VALIDATE else {}

@@ -40,6 +40,27 @@ def test_targets_and_sources_default_to_all_domains(tmp_path: Path) -> None:
     assert settings.targets == settings.sources == ["books", "films"]
 
 
+@pytest.mark.parametrize(
+    ("more", "reads_texts"),
+    [
+        ("", False),
+        ("[domains.books.catalogue]\npath = 'items.csv'\ncategories = 'genre'", False),
+        ("[domains.books.catalogue]\npath = 'items.csv'\ntitle = 'name'", True),
+        ("[domains.books.catalogue]\npath = 'items.csv'\ntext = ['name']", True),
+        ("[domains.books.catalogue]\ntext = ['name']", False),
+        ("[domains.books.catalogue]\npath = 'items.csv'\ntitle = 'name'\n[text]\ndimensions = 0", False),
+        ("[domains.books.catalogue]\nvectors = 'own.parquet'\n[text]\nencoder = 'parquet'", True),
+    ],
+)
+def test_inputs_are_normalised_where_no_item_has_a_text(tmp_path: Path, more: str, reads_texts: bool) -> None:
+    settings = read_config(write(tmp_path, TWO_DOMAINS.replace("[domains.films]", f"{more}\n[domains.films]")))
+    assert settings.reads_texts is reads_texts
+    assert settings.normalises_inputs is not reads_texts
+    for choice in ("always", "never"):
+        told = read_config(write(tmp_path, TWO_DOMAINS), overrides={"model": {"normalise_inputs": choice}})
+        assert told.normalises_inputs is (choice == "always")
+
+
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     text = TWO_DOMAINS + '[clean]\nwrong = 1\nmax_events_per_day = "many"\n[score]\nn = 0\n[model]\nencoder = "x"\n'
     with pytest.raises(ConfigError) as caught:

@@ -22,7 +22,7 @@ from crossrec_core.errors import ConfigError, InputError
 ITEM_SEGMENTS = (c.KNOWN_ITEMS, c.COLD_ITEMS)
 KEPT_SEGMENTS = (*OWN_SEGMENTS, *ITEM_SEGMENTS)
 VALUES = "values"
-# What was done before there was a setting, where that is not its default
+# What was done before there was a setting, where that may not be what its default does
 BEFORE = {"model": {"normalise_inputs": False}}
 
 

@@ -104,9 +104,13 @@ def finished_seeds(
 
 
 def plain_settings(suite: Suite, part: Part, cut: str, seed: int, overrides: dict[str, Any]) -> dict[str, Any]:
-    """One night's settings as JSON has them, the same wherever raw files and lakes lie."""
-    tree = shaping_tree(part_settings(suite, part, cut, seed, ANYWHERE, overrides))
-    plain: dict[str, Any] = json.loads(json.dumps(tree))
+    """One night's settings as JSON has them, the same wherever raw files and lakes lie.
+
+    ``model.normalise_inputs`` is what it comes to, true or false: what ``auto`` means may change.
+    """
+    settings = part_settings(suite, part, cut, seed, ANYWHERE, overrides)
+    plain: dict[str, Any] = json.loads(json.dumps(shaping_tree(settings)))
+    plain["model"]["normalise_inputs"] = settings.normalises_inputs
     return plain
 
 

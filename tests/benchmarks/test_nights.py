@@ -28,6 +28,7 @@ def test_plain_settings_tell_settings_apart_and_folders_not(tmp_path):
         plain_settings(replace(suite, settings=OTHER_FILE), part, "", 1, {}),
     ]  # fmt: skip
     assert agree(known, plain_settings(suite, part, "", 1, {}))
+    assert known["model"]["normalise_inputs"] is True  # what auto comes to without texts
     assert not any(agree(known, other) for other in others)
 
 

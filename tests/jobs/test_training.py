@@ -349,13 +349,13 @@ def test_the_settings_of_the_model_reach_its_checkpoint(trained, spark, tmp_path
     copied = replace(night, lake=Lake(str(tmp_path / "lake")))
     shape = {
         "encoder": "bert", "relative_bias": "time", "adapter_rank": 2, "mask_share": 0.5, "mask_last_share": 0.25,
-        "normalise_inputs": False,
     }  # fmt: skip
-    masked = read_settings(tmp_path, model={**MODEL, **shape})
+    masked = read_settings(tmp_path, model={**MODEL, **shape, "normalise_inputs": "always"})
     pretrain.run(masked, copied, spark)
     finetune.fit_for_purpose(masked, copied, spark, purpose="backtest", domain="thin", model="transferred")
     config = load(copied, "backtest", "transferred", "thin").model.config
     assert {name: getattr(config, name) for name in shape} == shape
+    assert config.normalise_inputs
 
 
 def test_a_backtest_alone_refits_what_was_chosen_and_leaves_validate_as_it_is(trained, spark, tmp_path):
