@@ -1,7 +1,6 @@
 """A suite and its finished nights in, what is there and what is missing out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
 from typing import Any
 
 from benchmarks.quality_suites.suite import Suite
@@ -13,14 +12,13 @@ def is_complete(suite: Suite, nights: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def num_nights(suite: Suite) -> int:
-    """Parts times cuts times seeds."""
-    return len(suite.parts) * len(suite.cuts) * len(suite.seeds)
+    """Parts times cuts times the seeds of each."""
+    return len(_wanted(suite))
 
 
 def num_finished(suite: Suite, nights: Sequence[Mapping[str, Any]]) -> int:
     """How many of the suite's parts, cuts and seeds are there."""
-    wanted = set(product([part.name for part in suite.parts], suite.cuts, suite.seeds))
-    return len(wanted & {(night["part"], night["cut"], night["seed"]) for night in nights})
+    return len(_wanted(suite) & {(night["part"], night["cut"], night["seed"]) for night in nights})
 
 
 def coverage_notes(suite: Suite, nights: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -31,7 +29,10 @@ def coverage_notes(suite: Suite, nights: Sequence[Mapping[str, Any]]) -> Iterato
             "goals are met or missed so far."
         )
     seeds = _some(_ordered(nights, "seed"), suite.seeds)
-    yield f"Seeds {seeds}; a user's measure is the mean over them, intervals are over users."
+    if suite.seed_per_cut:
+        yield f"Seeds {seeds}, one for each cut; intervals are over users."
+    else:
+        yield f"Seeds {seeds}; a user's measure is the mean over them, intervals are over users."
     uneven = {len({night["seed"] for night in own}) for own in _by_night(nights).values()}
     if len(uneven) > 1:
         yield f"{min(uneven)} to {max(uneven)} seeds per part and cut; a row's `seeds` are those of its poorest cut."
@@ -44,6 +45,11 @@ def coverage_notes(suite: Suite, nights: Sequence[Mapping[str, Any]]) -> Iterato
                 yield f"Part {part.name}: not run."
             elif len(_by_night(own)) < len(suite.cuts):
                 yield f"Part {part.name}: {len(_by_night(own))} of {len(suite.cuts)} cuts."
+
+
+def _wanted(suite: Suite) -> set[tuple[str, str, int]]:
+    """The name of the part, the cut and the seed of every night."""
+    return {(part.name, cut, seed) for part in suite.parts for cut in suite.cuts for seed in suite.seeds_of(cut)}
 
 
 def _by_night(nights: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], list[Mapping[str, Any]]]:

@@ -56,7 +56,7 @@ def measure(
     values = with_best_constant(values)
     keys = ["table", *CELL, c.MODEL, c.SEGMENT, c.METRIC, c.N]
     averaged = values.groupby(keys, as_index=False)["value"].mean()
-    num_seeds = seeds_of_models(values)
+    num_seeds = seeds_of_models(values, by_cut=not suite.seed_per_cut)
     rows: list[Row] = []
     tested: list[Tested] = []
     for table in sorted(averaged["table"].unique()):
@@ -72,10 +72,10 @@ def measure(
     return rows, adjust(tested)
 
 
-def seeds_of_models(values: pd.DataFrame) -> dict[tuple[str, str, str], int]:
-    """How many seeds a model has in a (table, domain, model): on the cut that has the fewest."""
-    by_cut = values.groupby(["table", c.DOMAIN, c.MODEL, "cut"])["seed"].nunique()
-    fewest = by_cut.groupby(level=[0, 1, 2]).min()
+def seeds_of_models(values: pd.DataFrame, *, by_cut: bool) -> dict[tuple[str, str, str], int]:
+    """How many seeds a model has in a (table, domain, model): on the cut that has the fewest, or over all of them."""
+    num_seeds = values.groupby(["table", c.DOMAIN, c.MODEL, *(["cut"] if by_cut else [])])["seed"].nunique()
+    fewest = num_seeds.groupby(level=[0, 1, 2]).min()
     return dict(zip(fewest.index, map(int, fewest), strict=True))
 
 

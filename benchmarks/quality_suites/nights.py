@@ -1,6 +1,6 @@
 """A suite's part, cut and seeds in, users' measures out: the product's own jobs, one lake per part and cut (IO).
 
-What does not train a network runs once per cut, with the suite's first seed (text vectors and ALS draw from it), and so
+What does not train a network runs once per cut, with the cut's first seed (text vectors and ALS draw from it), and so
 does all that is chosen on validation: epochs, strategies, the weights of the blend. Each seed then fits its own models
 for the test window. A seed's measures are written as soon as it is done (``finished.py``), and it is not run again.
 """
@@ -60,13 +60,13 @@ def run_part(
     ``origin`` is what every seed's file says of this start: revision, machine, sha256 of the raw files.
     """
     done = {each.seed for each in finished_seeds(suite, part, cut, places, overrides)}
-    missing = [seed for seed in seeds if fresh or seed not in done]
+    missing = [seed for seed in seeds if seed in suite.seeds_of(cut) and (fresh or seed not in done)]
     if not missing:
         return
     lake = lake_folder(suite, part, cut, places)
     if fresh and lake.exists():
         shutil.rmtree(lake)
-    first = part_settings(suite, part, cut, suite.seeds[0], places, overrides)
+    first = part_settings(suite, part, cut, suite.seeds_of(cut)[0], places, overrides)
     night = start_night(first, run_id=night_name(part, cut))
     with spark_session(first) as spark:
         for step in (step for step in STEPS if step in (PEERS_NEED if part.peers else SHARED_STEPS)):
@@ -96,7 +96,7 @@ def finished_seeds(
     """The suite's seeds of one part and cut that are finished with these settings."""
     return [
         read_finished(suite, part, cut, seed, places)
-        for seed in suite.seeds
+        for seed in suite.seeds_of(cut)
         if is_finished(
             values_file(suite, part, cut, seed, places), suite, plain_settings(suite, part, cut, seed, overrides)
         )

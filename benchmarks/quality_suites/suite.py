@@ -73,6 +73,7 @@ class Suite:
     converter: str = ""  # makes the product's input of them
     cuts: list[str] = field(default_factory=lambda: [""])  # values of split.cut, and of {cut} in texts
     seeds: list[int] = field(default_factory=lambda: [11, 12, 13])
+    seed_per_cut: bool = False  # the first cut is run with the first seed, and so on: cuts that are draws at random
     sampled_negatives: int = 0  # 0 ranks the catalogue
     metrics: list[str] = field(default_factory=lambda: ["ndcg@10", "recall@10", "hr@10", "mrr@10"])
     segments: list[str] = field(default_factory=lambda: [ALL])
@@ -83,6 +84,10 @@ class Suite:
     published: list[Figure] = field(default_factory=list)
     goals: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def seeds_of(self, cut: str) -> list[int]:
+        """The seeds that a cut is run with."""
+        return [self.seeds[self.cuts.index(cut)]] if self.seed_per_cut else self.seeds
 
     @property
     def measures(self) -> list[tuple[str, int]]:
@@ -156,3 +161,6 @@ def _check(suite: Suite, where: str) -> None:
             raise ConfigError(f"{where}: comparisons: {unknown} is not in metrics; add it there")
     if not suite.seeds or not suite.cuts or not suite.metrics:
         raise ConfigError(f"{where}: seeds, cuts or metrics are empty; expected at least one of each")
+    if suite.seed_per_cut and len(suite.seeds) != len(suite.cuts):
+        seen = f"{len(suite.seeds)} seeds and {len(suite.cuts)} cuts"
+        raise ConfigError(f"{where}: seed_per_cut: seen {seen}; expected as many of each")

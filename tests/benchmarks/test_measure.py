@@ -61,6 +61,8 @@ def test_a_row_has_the_seeds_of_its_poorest_cut():
     rows, _ = measure(whole, make_suite(pools={"both": ["a", "b"]}), samples=200, seconds=0)
     assert {row["domain"]: row["seeds"] for row in rows} == {"a": 1, "b": 3, "both": 1}
     assert rows[0]["num_users"] == 200
+    drawn, _ = measure(whole, make_suite(pools={"both": ["a", "b"]}, seed_per_cut=True), samples=200, seconds=0)
+    assert {row["domain"]: row["seeds"] for row in drawn} == {"a": 2, "b": 3, "both": 2}
 
 
 def test_the_best_floor_is_chosen_on_the_test_and_losses_come_out_negative():

@@ -171,6 +171,19 @@ def test_what_validation_chooses_is_fitted_once_per_cut_and_tested_once_per_seed
     assert not any((tmp_path / "work/made/lakes").iterdir())
 
 
+def test_draws_run_with_a_seed_of_their_own_and_nothing_is_fitted_with_another(tmp_path, ran):
+    file = write_suite(tmp_path)
+    file.write_text(f"seed_per_cut = true\n{file.read_text(encoding='utf-8')}", encoding="utf-8")
+    rows = run(tmp_path, file)
+    names = [*(name for name, _ in PER_CUT), *(name for name, _ in per_seed(1))]
+    assert ran == [(name, cut, seed) for cut, seed in (("2024-02-01", 2), ("2024-03-01", 1)) for name in names]
+    assert {row["seeds"] for row in rows if row["model"] == "crossrec"} == {2}
+    assert "Incomplete" not in (tmp_path / "page.md").read_text(encoding="utf-8")
+    ran.clear()
+    assert run(tmp_path, file) == rows
+    assert ran == []
+
+
 def test_a_finished_suite_is_measured_again_without_a_step(tmp_path, ran):
     file = write_suite(tmp_path)
     first = run(tmp_path, file)

@@ -69,6 +69,7 @@ def test_overrides_and_seeds_change_the_hash_that_finished_seeds_are_known_by():
         ("title = 'a'\nprotocol = 'b'\nspeed = 3", "unknown speed; expected some of"),
         ("title = 'a'", "protocol"),
         ("title = 'a'\nprotocol = 'b'\nseeds = []", "seeds, cuts or metrics are empty"),
+        ("title = 'a'\nprotocol = 'b'\ncuts = ['x', 'y']\nseed_per_cut = true", "seen 3 seeds and 2 cuts"),
         ("title = 'a'\nprotocol = 'b'\n[[parts]]\nname = 'x'\n[[parts]]\nname = 'x'", "each with its own name"),
         ("title = 'a'\nprotocol = 'b'\n[[goals]]\nmodel = 'x'\nworth = 1", "goals: unknown worth"),
         ("title = ", "not valid TOML"),
