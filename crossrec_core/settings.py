@@ -258,6 +258,10 @@ class AugmentSettings:
     mask_share: float = setting("Share of the events left out.", low=0, high=1)
     reorder_share: float = setting("Share of the rows in which a window of events is shuffled.", low=0, high=1)
     reorder_window: int = setting("Events of that window.", low=2)
+    shuffle_ties: bool = setting(
+        "Events of one moment change places, anew in every epoch: a hash has ordered them. Of a day, where a log knows "
+        "days only."
+    )
     shuffle_within_bucket: int = setting(
         "Events this close to the one before change places; log2 of seconds: 1 the same moment, 17 a day; 0 is off.",
         low=0, high=31,

@@ -76,7 +76,7 @@ def convert_disencdr(data: Path, work: Path) -> None:
     """``PAIR.tsv`` per pair of domains: train.txt without order, test.txt a day later.
 
     One training event per user and domain, the first by hash, is the validation's where at least three are left. The
-    training day's order is a hash too: the files hold none.
+    training day is one moment: the files hold no order.
     """
     for first, second in (("sport", "phone"), ("electronic", "cloth")):
         events: list[Event] = []
@@ -167,7 +167,7 @@ def place_sequence(user: str, items: Sequence[int], *, last_day: int) -> list[Ev
 
 
 def place_unordered(domain: str, pairs: Sequence[tuple[str, str]]) -> list[Event]:
-    """Events of one domain, in hash order on the training day; the first by hash of a user on the validation day."""
+    """Events of one domain, all at one moment of the training day; the first by hash of a user on the validation day."""
     by_user: dict[str, list[str]] = {}
     for user, item in pairs:
         by_user.setdefault(user, []).append(item)
@@ -176,5 +176,5 @@ def place_unordered(domain: str, pairs: Sequence[tuple[str, str]]) -> list[Event
         ordered = sorted(items, key=lambda item: hashlib.sha256(f"{user} {domain} {item}".encode()).digest())
         held = ordered[:1] if len(ordered) > MIN_KEPT else []
         events += [(f"u{user}", domain, item, VALID_DAY) for item in held]
-        events += [(f"u{user}", domain, item, TRAIN_DAY + at) for at, item in enumerate(ordered[len(held) :])]
+        events += [(f"u{user}", domain, item, TRAIN_DAY) for item in ordered[len(held) :]]
     return events

@@ -21,14 +21,15 @@ Columns = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training rows are changed; shares of 0 and bucket 0 are off."""
+    """How training rows are changed; shares of 0, bucket 0 and False are off."""
 
     crop_share: float = 0.0  # of the rows
     crop_length: float = 1.0  # of a row's events
     mask_share: float = 0.0  # of the events
     reorder_share: float = 0.0  # of the rows
     reorder_window: int = 2  # events
-    shuffle_within_bucket: int = 0  # gap bucket up to which events change places
+    shuffle_ties: bool = False  # events of one moment change places
+    shuffle_within_bucket: int = 0  # gap bucket up to which they do too
 
 
 def augment(rows: Columns, how: Augmentation, *, timed_nums: Tensor, generator: Generator) -> dict[str, Tensor]:
@@ -42,7 +43,7 @@ def augment(rows: Columns, how: Augmentation, *, timed_nums: Tensor, generator: 
         rows = mask_events(rows, share=how.mask_share, generator=generator)
     if how.reorder_share > 0:
         rows = reorder(rows, share=how.reorder_share, window=how.reorder_window, generator=generator)
-    if how.shuffle_within_bucket > 0:
+    if how.shuffle_ties or how.shuffle_within_bucket > 0:
         rows = shuffle_ties(
             rows, within_bucket=how.shuffle_within_bucket, timed_nums=timed_nums, generator=generator
         )  # fmt: skip
@@ -102,16 +103,18 @@ def reorder(rows: Columns, *, share: float, window: int, generator: Generator) -
 def shuffle_ties(
     rows: Columns, *, within_bucket: int, timed_nums: Tensor, generator: Generator
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Shuffle runs of events that each follow the one before within gap bucket ``within_bucket``.
+    """Shuffle runs of events that each follow the one before at the same moment, or within ``within_bucket``.
 
-    Bucket 1 is the same moment (the same day in a log of a day's grain), 17 about a day. Their order means nothing, or
-    little. Rows of order-only logs, whose events all say bucket 1, stay as they are.
+    Events of one moment (a day, in a log of a day's grain) stand in the order of a hash, which means nothing. Bucket 1
+    is less than a second, 17 about a day. Rows of order-only logs stay as they are.
 
-    items    gaps         items    gaps
-    7 8 9 6  1 1 9 1  ->  8 7 6 9  1 1 9 1
+    items    seconds         items    seconds
+    7 8 9 6  0 0 300 300  -> 8 7 6 9  0 0 300 300
     """
     places_L = torch.arange(rows["item_nums"].shape[1])
-    is_tie_BL = (rows[GAPS] > 0) & (rows[GAPS] <= within_bucket) & torch.isin(rows["domain_nums"], timed_nums)
+    is_tie_BL = (rows[GAPS] > 0) & (rows[GAPS] <= within_bucket)
+    is_tie_BL[:, 1:] |= (rows[ORDERS][:, 1:] == rows[ORDERS][:, :-1]) & (rows["item_nums"][:, 1:] != 0)
+    is_tie_BL &= torch.isin(rows["domain_nums"], timed_nums)
     is_tie_BL[:, :1] = False
     first_BL = torch.where(is_tie_BL, 0, places_L)  # a run is named by the place of its first event
     return _shuffle_inside(rows, first_BL.cummax(dim=1).values, generator)

@@ -62,7 +62,9 @@ def test_the_draw_of_negatives_and_its_correction_change_the_fit(tmp_path):
 
 def test_augmentation_does_not_touch_the_rows_that_judge(tmp_path):
     still = {"target_only": {"learning_rate": 1e-30}}
-    everything = {"crop_share": 1.0, "mask_share": 0.5, "reorder_share": 1.0, "shuffle_within_bucket": 5}
+    everything = {
+        "crop_share": 1.0, "mask_share": 0.5, "reorder_share": 1.0, "shuffle_ties": True, "shuffle_within_bucket": 5,
+    }  # fmt: skip
     _, plain = fit_with(tmp_path, still)
     _, changed = fit_with(tmp_path, {**still, "augment": everything})
     assert plain == changed

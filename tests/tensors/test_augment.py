@@ -125,8 +125,20 @@ def test_only_ties_change_places():
     assert seen == {(a, b, 9, d, e, 0) for a, b in ((7, 8), (8, 7)) for d, e in ((6, 5), (5, 6))}
 
 
+def test_events_of_the_same_moment_change_places_and_close_ones_do_not():
+    rows = one_row([7, 8, 9, 6, 0, 0], [9, 1, 1, 9, 0, 0])
+    rows = {**rows, "event_orders": torch.tensor([[5, 5, 6, 900, 0, 0]])}  # microseconds: 9 follows at once, but later
+    seen = {
+        tuple(augment(rows, Augmentation(shuffle_ties=True), timed_nums=BOTH, generator=generator(seed))[
+            "item_nums"][0].tolist())
+        for seed in range(20)
+    }  # fmt: skip
+    assert seen == {(7, 8, 9, 6, 0, 0), (8, 7, 9, 6, 0, 0)}
+
+
 def test_rows_of_an_order_only_log_have_no_ties():
     rows = one_row([7, 8, 9, 6], [1, 1, 1, 1], domain=2)
+    rows = {**rows, "event_orders": torch.ones(1, 4, dtype=torch.int64)}
     for seed in range(5):
         changed = shuffle_ties(rows, within_bucket=4, timed_nums=torch.tensor([1]), generator=generator(seed))
         assert torch.equal(changed["item_nums"], rows["item_nums"])
