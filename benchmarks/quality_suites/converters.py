@@ -167,7 +167,7 @@ def place_sequence(user: str, items: Sequence[int], *, last_day: int) -> list[Ev
 
 
 def place_unordered(domain: str, pairs: Sequence[tuple[str, str]]) -> list[Event]:
-    """Events of one domain, all at one moment of the training day; the first by hash of a user on the validation day."""
+    """Events of one domain at one moment of the training day; the first by hash of a user on the validation day."""
     by_user: dict[str, list[str]] = {}
     for user, item in pairs:
         by_user.setdefault(user, []).append(item)
