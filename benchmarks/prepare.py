@@ -212,6 +212,7 @@ def time_contenders(
                 continue
             for key, value in (("seconds", seconds), ("peak_mib", whole.peak_mib), ("jvm_mib", jvm.peak_mib)):
                 found[key].setdefault(name, []).append(round(value, 3))
+            typer.echo(f"{name}: {seconds:.1f} s")  # the JSON is written after the last of many
             if name not in prints:
                 prints[name] = contender.print(folder)
                 check_same(name, prints[name], prints[SHARED])

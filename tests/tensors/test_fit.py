@@ -86,6 +86,8 @@ def test_loss_falls_and_users_get_items_of_their_parity(full_softmax_items, fall
 @pytest.mark.parametrize("encoder", ["gpt", "bert", "hstu", "lstm"])
 @pytest.mark.parametrize("full_softmax_items", [100, 0])
 def test_bfloat16_learns_what_float32_learns(monkeypatch, encoder, full_softmax_items):
+    if encoder == "lstm" and not torch.cpu.get_capabilities().get("avx512_bw"):
+        pytest.skip("oneDNN's LSTM has no bfloat16 without AVX-512; other products are made of float32 there")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     losses = {}
     for bf16 in (False, True):
