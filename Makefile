@@ -8,7 +8,7 @@ RUN = JAVA_HOME="$$(tools/find_java.sh)" && export JAVA_HOME && $(VENV)/bin/
 TORCH_INDEX ?=
 LAKE := .cache/demo/lake
 
-.PHONY: help setup demo test test-fast lint format docs bench clean
+.PHONY: help setup demo test test-fast lint format docs plots bench clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ format: setup ## Put the code in its format
 
 docs: setup ## Make docs/settings.md and docs/tables.md from the code
 	$(VENV)/bin/python docs/make_reference.py
+
+plots: setup ## Draw the plots of docs/ from benchmarks/results
+	$(VENV)/bin/python benchmarks/plot.py
 
 bench: setup ## Run the short benchmarks
 	$(RUN)python benchmarks/feed.py --repetitions 5

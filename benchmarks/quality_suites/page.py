@@ -1,34 +1,44 @@
-"""Result files in, the made part of docs/results.md out: tables with intervals, losses shown as openly as gains."""
+"""Result files in, the made part of docs/results.md out: plots and tables, losses shown as openly as gains."""
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.plots.draw import draw_if_changed
+from benchmarks.plots.quality import suite_plot
 from benchmarks.quality_suites.coverage import coverage_notes, is_complete, num_finished, num_nights
 from benchmarks.quality_suites.goals import Standing, standings, verdict, where
 from benchmarks.quality_suites.suite import LOWER_IS_BETTER, Suite, read_suite, to_measure
 
 MARK = "<!-- Below this line: made by benchmarks/quality.py from benchmarks/results; edits are lost. -->"
 ABOUT = ".about.json"
+PLOTS = "plots"  # the folder beside the page
 ROOT = Path(__file__).resolve().parents[2]
 Row = dict[str, Any]
 
 
 def update_page(page: Path, results: Path) -> None:
-    """Replace what follows the mark in ``page`` by the tables of every suite in ``results``."""
+    """Replace what follows the mark in ``page`` by the tables of every suite in ``results``, and draw its plots."""
     text = page.read_text(encoding="utf-8") if page.exists() else "# Results\n"
     kept = text.split(MARK)[0].rstrip("\n")
     page.write_text(f"{kept}\n\n{MARK}\n{made_part(results)}", encoding="utf-8")
+    for suite, rows, _ in read_results(results):
+        draw_if_changed(suite_plot(suite, rows), page.parent / PLOTS)
+
+
+def read_results(results: Path) -> Iterator[tuple[Suite, list[Row], Row]]:
+    """Each suite with results in the folder, its rows, and what is told about them."""
+    for file in sorted(results.glob(f"*{ABOUT}")):
+        about = json.loads(file.read_text(encoding="utf-8"))
+        rows = json.loads((results / f"{about['suite']}.json").read_text(encoding="utf-8"))
+        yield read_suite(ROOT / about["file"]), rows, about
 
 
 def made_part(results: Path) -> str:
     """The page's text after the mark: all goals in one table, then every suite; empty without results."""
     lines, summary = [], []
-    for file in sorted(results.glob(f"*{ABOUT}")):
-        about = json.loads(file.read_text(encoding="utf-8"))
-        rows = json.loads((results / f"{about['suite']}.json").read_text(encoding="utf-8"))
-        suite = read_suite(ROOT / about["file"])
+    for suite, rows, about in read_results(results):
         goals = goals_of(suite, rows, about)
         summary += summary_lines(suite, goals, about)
         lines += ["", *suite_lines(suite, rows, goals, about)]
@@ -57,6 +67,8 @@ def suite_lines(suite: Suite, rows: Sequence[Row], goals: Sequence[Standing], ab
     """The lines of one suite."""
     lines = [f"## {suite.name}: {suite.title}", "", suite.protocol, ""]
     lines += [f"- {note}" for note in [*suite.notes, *(about.get("run_notes") or _run_notes(suite, about))]]
+    plot = suite_plot(suite, rows)
+    lines += ["", f"![{plot.caption}]({PLOTS}/{plot.name}.svg)"]
     to_tables = across_segments if about.get("across_segments") else by_segment
     for heading, own in to_tables(suite, rows):
         lines += ["", heading, "", *value_table(own, suite)]
