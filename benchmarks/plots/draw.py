@@ -9,6 +9,7 @@ matplotlib.use("svg")  # no window, on no machine
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from benchmarks.plots.panels import BEST_OF_OURS, OTHER, OURS, Curves, Panel, Plot
 
@@ -20,7 +21,7 @@ _STYLE = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9.5, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "legend.frameon": False, "figure.facecolor": "white",
 }  # fmt: skip
-_WIDTH, _LINE_HEIGHT, _CURVE_HEIGHT, _FRAME, _AXIS = 4.2, 0.21, 3.4, 1.0, 0.5  # inches
+_WIDTH, _LINE_HEIGHT, _CURVE_HEIGHT, _FRAME, _AXIS = 4.2, 0.21, 3.4, 1.2, 0.5  # inches
 
 
 def draw(plot: Plot, folder: Path) -> Path:
@@ -61,7 +62,7 @@ def _height(panel: Panel | Curves) -> float:
     """Inches: a line per mark, and title, axis and legend."""
     if isinstance(panel, Curves):
         return _CURVE_HEIGHT
-    return _FRAME + _LINE_HEIGHT * max(len(panel.marks), 2) + 0.18 * len(panel.guides)
+    return _FRAME + _LINE_HEIGHT * max(len(panel.marks), 2) + 0.2 * len(panel.guides)
 
 
 def _draw_marks(axes: Axes, panel: Panel) -> None:
@@ -88,8 +89,8 @@ def _draw_marks(axes: Axes, panel: Panel) -> None:
     axes.set_xlabel(panel.axis)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     if panel.guides:  # below the axis, where no mark is
-        below = -_AXIS / (_LINE_HEIGHT * len(panel.marks))
-        axes.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(0.0, below), borderaxespad=0.0)
+        below = axes.transAxes + ScaledTranslation(0, -_AXIS, axes.figure.dpi_scale_trans)
+        axes.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, borderaxespad=0)
 
 
 def _draw_curves(axes: Axes, panel: Curves) -> None:
