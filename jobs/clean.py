@@ -40,7 +40,7 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
         cleaned = split_by_reason(judged)
         write_rows(quality_rows(counts, spark), t.DATA_QUALITY, night)
         num_rejected = write_rows(cleaned.rejected, t.REJECTS, night)
-        check_domains(counts, settings)
+        check_domains(counts, judged, settings)
         write_rows(to_fingerprints(judged), t.USER_FINGERPRINTS, night)
         num_kept = write_rows(cleaned.kept, t.INTERACTIONS, night)
     finally:
@@ -132,10 +132,11 @@ def parse_moment(text: str, *, where: str, end_of_day: bool) -> datetime:
 
 
 def count_by_reason(judged: DataFrame) -> list[Row]:
-    """Rows per domain and reason (null: kept), with the least and greatest ids among them."""
+    """Rows per domain and reason (null: kept), with the least and greatest hash of a user among them."""
+    user = F.xxhash64(c.USER_ID)  # a number: for the least of texts Spark would sort all rows
     return (
         judged.groupBy(c.DOMAIN, c.REASON)
-        .agg(F.count(F.lit(1)).alias("rows"), F.min(c.USER_ID).alias("first_user"), F.max(c.USER_ID).alias("last_user"))
+        .agg(F.count(F.lit(1)).alias("rows"), F.min(user).alias("first_user"), F.max(user).alias("last_user"))
         .collect()
     )
 
@@ -152,7 +153,7 @@ def quality_rows(counts: list[Row], spark: SparkSession) -> DataFrame:
     return spark.createDataFrame(rows, f"{c.DOMAIN} string, check string, value double")
 
 
-def check_domains(counts: list[Row], settings: Settings) -> None:
+def check_domains(counts: list[Row], judged: DataFrame, settings: Settings) -> None:
     """Check that every domain kept events of two users at least; one that has not begun yet needs none.
 
     Raises:
@@ -167,7 +168,10 @@ def check_domains(counts: list[Row], settings: Settings) -> None:
             continue
         rejects = sorted((-row["rows"], row[c.REASON]) for row in rows if row[c.REASON] is not None)
         reasons = ", ".join(f"{reason} {-num}" for num, reason in rejects[:3]) or "none rejected"
-        seen = "no event" if kept is None else f"{kept['rows']} events of one user ({kept['first_user']})"
+        seen = "no event"
+        if kept is not None:
+            events = judged.where((F.col(c.DOMAIN) == name) & F.col(c.REASON).isNull())
+            seen = f"{kept['rows']} events of one user ({events.select(c.USER_ID).head()[0]})"
         num_read = sum(row["rows"] for row in rows)
         raise InputError(
             f"domains.{name}: {seen} left of {num_read} rows read from {domain.path} ({reasons}); "

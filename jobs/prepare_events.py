@@ -96,8 +96,9 @@ def write_names(names: DataFrame, table: t.Table, space: str, name: str, number:
     try:
         if since != NO_VERSION and new.count() == 0:
             return {table.name: sum(file.num_rows for file in live_files(lake, table, where={c.RUN_ID: run_id}))}
-        others = existing.where(F.col(c.RUN_ID) != run_id)
-        check_id_types(others, names, new, space=space, name=name, table=table.name)
+        if since != NO_VERSION:
+            others = existing.where(F.col(c.RUN_ID) != run_id)
+            check_id_types(others, names, new, space=space, name=name, table=table.name)
         return store.write(append_numbers(existing, new, keys=keys, number=number, run_id=run_id), table, since=since)
     finally:
         new.unpersist()

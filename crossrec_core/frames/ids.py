@@ -60,17 +60,16 @@ def check_id_types(
     """
     is_integer = F.bool_and(F.col(name).rlike(_INTEGER))
     old = others.groupBy(space).agg(F.count(name).alias("num_old"), is_integer.alias("old_integers"))
-    now = names.groupBy(space).agg(
-        F.count(name).alias("num_now"), is_integer.alias("now_integers"), F.min(name).alias("example")
-    )
+    now = names.groupBy(space).agg(F.count(name).alias("num_now"), is_integer.alias("now_integers"))
     unknown = new.groupBy(space).agg(F.count(name).alias("num_unknown"))
     spaces = now.join(old, on=space, how="inner").join(unknown, on=space, how="left")
     for row in spaces.orderBy(space).collect():
         num_matched = row["num_now"] - (row["num_unknown"] or 0)
         if num_matched < MIN_MATCHED_SHARE * row["num_now"] and row["old_integers"] != row["now_integers"]:
             before, after = ("integers", "text") if row["old_integers"] else ("text", "integers")
+            example = names.where(F.col(space) == row[space]).agg(F.min(name)).collect()[0][0]
             raise LakeError(
-                f"{table}: ids of space {row[space]!r} were {before}, this run's are {after} (e.g. {row['example']!r}),"
+                f"{table}: ids of space {row[space]!r} were {before}, this run's are {after} (e.g. {example!r}),"
                 f" and {num_matched} of {row['num_now']} are known; expected ids of one type; mend the id column of "
                 "the log, or use a new lake.path"
             )
