@@ -170,8 +170,8 @@ def check_domains(counts: list[Row], judged: DataFrame, settings: Settings) -> N
         reasons = ", ".join(f"{reason} {-num}" for num, reason in rejects[:3]) or "none rejected"
         seen = "no event"
         if kept is not None:
-            events = judged.where((F.col(c.DOMAIN) == name) & F.col(c.REASON).isNull())
-            seen = f"{kept['rows']} events of one user ({events.select(c.USER_ID).head()[0]})"
+            own = judged.where((F.col(c.DOMAIN) == name) & F.col(c.REASON).isNull())
+            seen = f"{kept['rows']} events of one user ({own.agg(F.min(c.USER_ID)).collect()[0][0]})"
         num_read = sum(row["rows"] for row in rows)
         raise InputError(
             f"domains.{name}: {seen} left of {num_read} rows read from {domain.path} ({reasons}); "
