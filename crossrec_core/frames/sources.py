@@ -221,8 +221,10 @@ def _parse_time(text: Column, time_unit: str) -> tuple[Column, Column]:
         has_date = text.rlike(r"^\s*\d{4}-\d{1,2}-\d{1,2}")
         event_time = F.when(has_date, text).try_cast("timestamp")
         return event_time, F.unix_micros(event_time)
-    # Decimals: exact in microseconds, and they read 1.7E9 as a column of doubles spells it.
-    number = text.try_cast("decimal(24,6)") * F.lit(_MICROS_PER_UNIT[time_unit])
-    event_order = number.try_cast("bigint")
+    # Decimals: exact in microseconds, and they read 1.7E9 as a column of doubles spells it. Whole numbers, which
+    # nearly all logs have, are read as such: a third of the time.
+    micros = F.lit(_MICROS_PER_UNIT[time_unit])
+    as_decimal = (text.try_cast("decimal(24,6)") * micros).try_cast("bigint")
+    event_order = F.coalesce(F.try_multiply(text.try_cast("bigint"), micros), as_decimal)
     event_time = F.lit(None).cast("timestamp") if time_unit == ORDER else F.timestamp_micros(event_order)
     return event_time, event_order

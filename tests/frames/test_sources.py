@@ -1,6 +1,7 @@
 import gzip
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 
@@ -119,6 +120,21 @@ def test_times_of_every_unit_are_utc_microseconds(spark, tmp_path, time_unit, te
     row = read_one(spark, log, columns=with_columns(time_unit=time_unit)).first()
     micros = expected and int(expected.replace(tzinfo=UTC).timestamp() * 1_000_000)
     assert (row.event_time, row.event_order) == (expected, micros)
+
+
+def test_whole_numbers_are_read_as_decimals_are(spark, tmp_path):
+    expected = {
+        "12": 12_000, " 12 ": 12_000, "+5": 5_000, "-3": -3_000, "007": 7_000, "1e3": 1_000_000, "12.": 12_000,
+        ".5": 500, "1.9999": 1_999, "9223372036854775": 9_223_372_036_854_775_000, "9223372036854776": None,
+        "0x10": None, "1_0": None, "12L": None, "12d": None, "1 2": None, "--1": None,
+    }  # fmt: skip
+    lines = [json.dumps({"user_id": text, "item_id": "i", "time": text}) for text in expected]
+    events = read_one(
+        spark, write(tmp_path / "log.jsonl", "\n".join(lines)), "jsonl", columns=with_columns(time_unit="ms")
+    )
+    assert {row.user_id: row.event_order for row in events.select("user_id", "event_order").collect()} == expected
+    decimals = [text for text, order in expected.items() if order is not None and text != "1.9999"]
+    assert [expected[text] for text in decimals] == [int(Decimal(text) * 1000) for text in decimals]
 
 
 def test_positions_have_an_order_but_no_time(spark, tmp_path):
