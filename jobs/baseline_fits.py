@@ -55,10 +55,11 @@ def pair_sums_of(known: Known, model: str, tried: Sequence[Options]) -> Iterator
     across = any(options.get("cross_domain", 0.0) > 0 for options in tried)
     events = _paired_events(known, model, max_history=tried[0]["max_history"], across=across).persist()
     window = tried[0]["max_history"] if model == ITEM_KNN else tried[0]["window"]
+    spaces = [known.settings.item_space(domain) for domain in known.settings.domains]
     sums = {
         decay: to_pair_sums(
             events, window=window, pair_decay=decay, across=across, sources=known.settings.sources,
-            targets=list(known.targets),
+            targets=list(known.targets), shared_items=len(set(spaces)) < len(spaces),
         ).persist()
         for decay in sorted({options.get("pair_decay", 1.0) for options in tried})
     }  # fmt: skip

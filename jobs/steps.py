@@ -29,7 +29,7 @@ from jobs.memory import MemoryMeter
 
 PACKAGES = ("crossrec", "pyspark", "torch", "petastorm", "pyarrow", "pandas", "numpy", "deltalake", "duckdb",
             "sentence-transformers")  # fmt: skip
-SMALL_LOGS = 32 * 2**20  # bytes of all inputs as text: about a million events
+SMALL_LOGS = 4 * 2**20  # bytes of all inputs as text: about 130,000 events
 PLAIN_TEXT = (".csv", ".tsv", ".json", ".jsonl", ".txt")
 PACKED = 4  # bytes of text in a byte of Parquet or gzip
 

@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
-from crossrec_core.frames.transitions import keep_latest, to_pairs, with_clock
+from crossrec_core.frames.transitions import EARLIER, LATER, keep_latest, to_pairs, with_clock
 
 
 def to_edges(training_events: DataFrame, *, max_history: int, max_edges: int) -> DataFrame:
@@ -16,8 +16,8 @@ def to_edges(training_events: DataFrame, *, max_history: int, max_edges: int) ->
         item_num < next_item_num, weight (how often).
     """
     events = keep_latest(with_clock(training_events), max_history=max_history)
-    pairs = to_pairs(events, by=[c.USER_NUM, c.CLOCK], window=1)
-    ends = (F.col(c.ITEM_NUM), F.col("later_item_num"))
+    pairs = to_pairs(events, c.ITEM_NUM, by=[c.USER_NUM, c.CLOCK], window=1)
+    ends = (F.col(EARLIER), F.col(LATER))
     edges = (
         pairs.where(ends[0] != ends[1])
         .groupBy(F.least(*ends).alias(c.ITEM_NUM), F.greatest(*ends).alias(c.NEXT_ITEM_NUM))

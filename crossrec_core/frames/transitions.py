@@ -11,13 +11,17 @@ from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core.frames.exact_sums import from_parts, to_parts
+from crossrec_core.frames.lookups import lookup
 from crossrec_core.frames.sequences import TIME_CLOCK
 from crossrec_core.frames.splits import EVENT_KEY
 
 AHEAD, BEHIND, AHEAD_ACROSS, BEHIND_ACROSS = "ahead", "behind", "ahead_across", "behind_across"
 SUMS = (AHEAD, BEHIND, AHEAD_ACROSS, BEHIND_ACROSS)
 ITEM_COUNT, NEXT_ITEM_COUNT = "item_count", "next_item_count"
+EARLIER, LATER = "earlier", "later"
 _EVENT = (*EVENT_KEY, c.ITEM_NUM)
+_CODE = "code"
+_ITEM_BITS = 48  # of a code; the domain's place stands above
 
 
 def with_clock(interactions: DataFrame) -> DataFrame:
@@ -45,8 +49,9 @@ def keep_first_touch(interactions: DataFrame) -> DataFrame:
 
 
 def to_pair_sums(
-    events: DataFrame, *, window: int, pair_decay: float, across: bool, sources: list[str], targets: list[str]
-) -> DataFrame:
+    events: DataFrame, *, window: int, pair_decay: float, across: bool, sources: list[str], targets: list[str],
+    shared_items: bool = True,
+) -> DataFrame:  # fmt: skip
     """Sum the pairs of a history item and a candidate within ``window`` steps of a user's sequence.
 
     A pair at distance k counts ``pair_decay ** (k - 1)``: in ``ahead`` when the candidate came later, in ``behind``
@@ -64,20 +69,29 @@ def to_pair_sums(
         across: whether to count pairs across domains at all.
         sources: domains of history items (a candidate's own domain always lends).
         targets: domains of candidates.
+        shared_items: whether an item may be of several domains; where none is, a shuffle of all pairs is spared.
 
     Returns:
         One row per domain (of the candidate), item_num and next_item_num with the four sums and both items' counts.
     """
-    in_targets = events.where(F.col(c.DOMAIN).isin(targets))
-    pairs = to_pairs(in_targets, by=[c.USER_NUM, c.CLOCK, c.DOMAIN], window=window)
+    names = sorted({*sources, *targets})
+    place = lookup({name: place for place, name in enumerate(names)}, c.DOMAIN)
+    coded = events.withColumn(_CODE, _to_code(F.coalesce(place, F.lit(len(names))), F.col(c.ITEM_NUM)))
+    in_targets = coded.where(F.col(c.DOMAIN).isin(targets))
+    pairs = to_pairs(in_targets, _CODE, by=[c.USER_NUM, c.CLOCK, c.DOMAIN], window=window)
     if across:
-        mixed = to_pairs(events, by=[c.USER_NUM, c.CLOCK], window=window, across=True)
-        pairs = pairs.unionByName(mixed)
-    pairs = pairs.where(F.col(c.ITEM_NUM) != F.col("later_item_num"))
-    sums = pairs.groupBy(c.DOMAIN, c.ITEM_NUM, "later_domain", "later_item_num").agg(
-        F.sum(to_parts(F.pow(F.lit(pair_decay), F.col("distance") - 1))).alias("parts")
+        mixed = to_pairs(coded, _CODE, by=[c.USER_NUM, c.CLOCK], window=window, across=True)
+        pairs = pairs.unionByName(mixed.where(_place_of(EARLIER) != _place_of(LATER)))
+    sums = _sum_unordered(pairs.where(_item_of(EARLIER) != _item_of(LATER)), pair_decay=pair_decay)
+    directed = _both_directions(sums, names=names, sources=sources, targets=targets)
+    if shared_items:
+        directed = directed.groupBy(c.DOMAIN, c.ITEM_NUM, c.NEXT_ITEM_NUM).agg(
+            *[F.sum(name).alias(name) for name in SUMS]
+        )
+    summed = directed.select(
+        c.DOMAIN, c.ITEM_NUM, c.NEXT_ITEM_NUM, *[from_parts(F.col(name)).alias(name) for name in SUMS]
     )
-    return _with_counts(_both_directions(sums, sources=sources, targets=targets), events)
+    return _with_counts(summed, events)
 
 
 def keep_most_counted(pair_sums: DataFrame, *, max_pairs: int) -> DataFrame:
@@ -88,24 +102,26 @@ def keep_most_counted(pair_sums: DataFrame, *, max_pairs: int) -> DataFrame:
     return placed.where(F.col("place") <= max_pairs).drop("place")
 
 
-def to_pairs(events: DataFrame, *, by: list[str], window: int, across: bool = False) -> DataFrame:
-    """Each event of a group beside each of the ``window`` events after it; with ``across`` pairs of two domains only.
+def to_pairs(events: DataFrame, value: str, *, by: list[str], window: int, across: bool = False) -> DataFrame:
+    """The column ``value`` of each event of a group beside that of each of the ``window`` events after it.
+
+    With ``across`` only groups of several domains are looked at.
 
     Returns:
-        domain, item_num, later_domain, later_item_num, distance (1 = next).
+        earlier, later, distance (1 = next).
     """
-    ordered = events.groupBy(*by).agg(F.array_sort(F.collect_list(F.struct(*_EVENT))).alias("ordered"))
+    event = F.struct(*_EVENT, F.col(value).alias("value"))
+    ordered = events.groupBy(*by).agg(F.array_sort(F.collect_list(event)).alias("ordered"))
     if across:  # most users have one domain: they are dropped before their pairs are made
         ordered = ordered.where(F.size(F.array_distinct(F.col("ordered")[c.DOMAIN])) > 1)
-    # Nested explodes, not nested transforms: Spark compiles the former and interprets the latter
-    placed = ordered.select("ordered", F.posexplode("ordered").alias("place", "event"))
-    after = F.slice("ordered", F.col("place") + 2, F.lit(window))
-    pairs = placed.select("event", F.posexplode(after).alias("step", "later")).select(
-        *[F.col("event")[name].alias(name) for name in (c.DOMAIN, c.ITEM_NUM)],
-        *[F.col("later")[name].alias(f"later_{name}") for name in (c.DOMAIN, c.ITEM_NUM)],
-        (F.col("step") + 1).alias("distance"),
+    # Nested explodes, not nested transforms: Spark compiles the former and interprets the latter. Of the numbers alone:
+    # each of a user's rows carries the list
+    values = ordered.select(F.col("ordered")["value"].alias("values"))
+    placed = values.select("values", F.posexplode("values").alias("place", EARLIER))
+    after = F.slice("values", F.col("place") + 2, F.lit(window))
+    return placed.select(EARLIER, F.posexplode(after).alias("step", LATER)).select(
+        EARLIER, LATER, (F.col("step") + 1).alias("distance")
     )
-    return pairs.where(F.col(c.DOMAIN) != F.col("later_domain")) if across else pairs
 
 
 def to_transitions(
@@ -154,28 +170,52 @@ def _keep_strongest(weighted: DataFrame, max_neighbours: int) -> DataFrame:
     )
 
 
-def _both_directions(sums: DataFrame, *, sources: list[str], targets: list[str]) -> DataFrame:
-    """Directed sums -> one row per candidate's domain, history item and candidate, with the four sums as doubles."""
-    is_within = F.col(c.DOMAIN) == F.col("later_domain")
-    ahead = _seen_from("", "later_", {AHEAD: is_within, AHEAD_ACROSS: ~is_within})
-    behind = _seen_from("later_", "", {BEHIND: is_within, BEHIND_ACROSS: ~is_within})
-    lends = (F.col("history_domain") == F.col(c.DOMAIN)) | F.col("history_domain").isin(sources)
-    seen = sums.select(F.inline(F.array(ahead, behind))).where(F.col(c.DOMAIN).isin(targets) & lends)
-    return seen.groupBy(c.DOMAIN, c.ITEM_NUM, c.NEXT_ITEM_NUM).agg(
-        *(from_parts(F.sum(name)).alias(name) for name in SUMS)
+def _to_code(place: Column, item_num: Column) -> Column:
+    """A domain's place and an item as one number: pairs are grouped by two of them, not by four columns with names."""
+    return F.shiftleft(place.cast("bigint"), _ITEM_BITS).bitwiseOR(item_num)
+
+
+def _place_of(code: str) -> Column:
+    return F.shiftright(code, _ITEM_BITS)
+
+
+def _item_of(code: str) -> Column:
+    return F.col(code).bitwiseAND(F.lit(2**_ITEM_BITS - 1))
+
+
+def _sum_unordered(pairs: DataFrame, *, pair_decay: float) -> DataFrame:
+    """Pairs -> low, high (codes) and how often the low one came first (onward) or last (back), in whole parts."""
+    low_first = F.col(EARLIER) < F.col(LATER)
+    parts = to_parts(F.pow(F.lit(pair_decay), F.col("distance") - 1))
+    return pairs.groupBy(F.least(EARLIER, LATER).alias("low"), F.greatest(EARLIER, LATER).alias("high")).agg(
+        F.sum(F.when(low_first, parts).otherwise(0)).alias("onward"),
+        F.sum(F.when(low_first, 0).otherwise(parts)).alias("back"),
     )
 
 
-def _seen_from(history: str, candidate: str, filled: dict[str, Column]) -> Column:
-    """A directed sum as a struct, with the columns that start with ``history`` as the history's side."""
-    parts = [F.when(filled.get(name, F.lit(False)), F.col("parts")).otherwise(0).alias(name) for name in SUMS]
-    return F.struct(
-        F.col(f"{history}domain").alias("history_domain"),
-        F.col(f"{candidate}domain").alias(c.DOMAIN),
-        F.col(f"{history}item_num").alias(c.ITEM_NUM),
-        F.col(f"{candidate}item_num").alias(c.NEXT_ITEM_NUM),
-        *parts,
-    )
+def _both_directions(sums: DataFrame, *, names: list[str], sources: list[str], targets: list[str]) -> DataFrame:
+    """Unordered sums -> candidate's domain, history item, candidate, and the four sums in whole parts.
+
+    ``names`` are the domains by their place in the codes.
+    """
+    seen = sums.select(F.inline(F.array(_seen_from("low", "onward", "back"), _seen_from("high", "back", "onward"))))
+    place, candidate_place = _place_of("history").cast("int"), _place_of("candidate").cast("int")
+    is_within = place == candidate_place
+    lends = is_within | place.isin([names.index(name) for name in sources])
+    is_candidate = candidate_place.isin([names.index(name) for name in targets])
+    return seen.where(lends & is_candidate).select(
+        F.element_at(F.array(*map(F.lit, names)), candidate_place + 1).alias(c.DOMAIN),
+        _item_of("history").alias(c.ITEM_NUM), _item_of("candidate").alias(c.NEXT_ITEM_NUM),
+        *[F.when(is_within, F.col(name)).otherwise(0).alias(name) for name in (AHEAD, BEHIND)],
+        *[F.when(is_within, 0).otherwise(F.col(name)).alias(f"{name}_across") for name in (AHEAD, BEHIND)],
+    )  # fmt: skip
+
+
+def _seen_from(history: str, ahead: str, behind: str) -> Column:
+    """An unordered sum as one of its two items has it for its history."""
+    candidate = "high" if history == "low" else "low"
+    named = {"history": history, "candidate": candidate, AHEAD: ahead, BEHIND: behind}
+    return F.struct(*[F.col(column).alias(name) for name, column in named.items()])
 
 
 def _with_counts(sums: DataFrame, events: DataFrame) -> DataFrame:

@@ -87,6 +87,17 @@ def test_only_targets_get_candidates_and_only_sources_lend(spark: SparkSession) 
     }
 
 
+def test_items_of_one_domain_each_spare_a_shuffle_and_change_no_sum(spark: SparkSession) -> None:
+    events = [(user, domain, item + 8 * (domain == "films")) for user, domain, item in random_events(9)]
+    frame = to_frame(spark, events)
+    kept = {"sources": ["books"], "targets": DOMAINS, "window": 4, "pair_decay": 0.7, "across": True}
+    shared, apart = to_pair_sums(frame, **kept), to_pair_sums(frame, **kept, shared_items=False)
+    assert read_sums(shared) == read_sums(apart)
+    assert len(read_sums(apart)) == apart.count()
+    plans = [frame._jdf.queryExecution().executedPlan().toString() for frame in (shared, apart)]
+    assert plans[0].count("Exchange hash") > plans[1].count("Exchange hash")
+
+
 def test_partitions_and_order_of_rows_change_no_bit(spark: SparkSession) -> None:
     frame = to_frame(spark, random_events(5, num_users=40))
     others = frame.repartition(5, c.ITEM_NUM).sortWithinPartitions(c.TIE_BREAK)
