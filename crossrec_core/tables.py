@@ -118,6 +118,23 @@ USER_FINGERPRINTS = Table(
     (c.RUN_ID,), ("clean", "refresh"),
 )
 
+LOG_FILES = Table(
+    "log_files", "a file of the logs, as a run found it before it read them; none where a log is a warehouse table",
+    (c.SOURCE_FILE,),
+    (
+        RUN_ID, Column(c.SOURCE_FILE, "string", "its path"),
+        Column("num_bytes", "bigint", "its size"),
+        Column("modified_ms", "bigint", "when it was last written, unix milliseconds, as its storage says"),
+    ),
+    (c.RUN_ID,), ("clean", "refresh"),
+)
+
+AWAITED_EVENTS = Table(
+    "awaited_events", "a user with an event of the future, which counts once its day has come", (c.USER_ID,),
+    (RUN_ID, USER_ID, Column(c.EVENT_TIME, "timestamp", "UTC; of the first such event")),
+    (c.RUN_ID,), ("clean", "refresh"),
+)
+
 RUN_PARTS = Table(
     "run_parts", "a run whose rows a refreshed run shows; a whole night has none", (c.PLACE,),
     (
@@ -545,8 +562,9 @@ PUBLICATIONS = Table(
 ALL_TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        INTERACTIONS, REJECTS, DATA_QUALITY, USER_FINGERPRINTS, RUN_PARTS, USER_IDS, ITEM_IDS, LABEL_IDS,
-        SPLIT_INTERACTIONS, HISTORIES, USER_LIKES, SEQUENCES, EARLIER_SEQUENCES, VALIDATION_SEQUENCES, USER_PROFILES,
+        INTERACTIONS, REJECTS, DATA_QUALITY, USER_FINGERPRINTS, LOG_FILES, AWAITED_EVENTS, RUN_PARTS, USER_IDS,
+        ITEM_IDS, LABEL_IDS, SPLIT_INTERACTIONS, HISTORIES, USER_LIKES, SEQUENCES, EARLIER_SEQUENCES,
+        VALIDATION_SEQUENCES, USER_PROFILES,
         ITEM_FEATURES, ITEM_POPULARITY, ITEM_LIKES, ITEM_VECTORS, TEXT_VECTORS, ATTRIBUTE_IDS, ITEM_ATTRIBUTES,
         FEATURE_STATISTICS, TRUTH, LABELLED_PAIRS, TRANSITIONS, ITEM_SCORES, ITEM_FACTORS, MODELS, TRAINING_LOG,
         META_REPORT, TRIALS, RECOMMENDATIONS, SEARCH_REPORT, PAIR_PROBABILITIES, RELIABILITY, USER_METRICS,

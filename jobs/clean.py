@@ -1,4 +1,4 @@
-"""Raw logs -> interactions, rejects and data_quality."""
+"""Raw logs -> interactions, rejects and data_quality, and what a refresh tells changes by."""
 
 import sys
 from collections.abc import Iterator
@@ -23,13 +23,17 @@ from crossrec_core.frames.raw_files import java_line
 from crossrec_core.frames.sources import EventColumns, read_log
 from crossrec_core.frames.storage import write_table
 from crossrec_core.settings import DomainSettings, Settings
+from jobs.changes import log_files, write_awaited, write_log_files
 from jobs.steps import Night, step_command
+from jobs.store import Store
 
 UNKNOWN = "unknown"
 
 
 def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]:
     """Read every log once, reject what the fixed rules forbid, keep the rest."""
+    store = Store(spark, night)
+    write_log_files(log_files(settings, spark), store)
     events = with_row_hash(read_logs(settings, spark), newest=newest_event(settings, night))
     rows_read = Observation()
     judged = judge(events.observe(rows_read, F.count(F.lit(1)).alias("rows")), settings, night)
@@ -42,6 +46,7 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
         num_rejected = write_rows(cleaned.rejected, t.REJECTS, night)
         check_domains(counts, judged, settings)
         write_rows(to_fingerprints(judged), t.USER_FINGERPRINTS, night)
+        write_awaited(judged, counts, store)
         num_kept = write_rows(cleaned.kept, t.INTERACTIONS, night)
     finally:
         judged.unpersist()

@@ -5,6 +5,7 @@ items that it did not know are left out until the next one. What the unchanged u
 publication shows it where it lies.
 
 python jobs/refresh.py --config conf/demo.toml              # those who changed since the published run
+python jobs/refresh.py --config conf/demo.toml --every-row  # the same, by a look at every row of the logs
 python jobs/refresh.py --config conf/demo.toml --everyone   # all lists anew, by the same models
 """
 
@@ -30,7 +31,7 @@ from crossrec_core.config import parse_config, read_config, shaping_tree
 from crossrec_core.delta import live_files, write_rows
 from crossrec_core.errors import ConfigError, LakeError
 from crossrec_core.frames.clean import split_by_reason
-from crossrec_core.frames.fingerprints import changed_users, latest_fingerprints, to_fingerprints, with_row_hash
+from crossrec_core.frames.fingerprints import with_row_hash
 from crossrec_core.frames.normalise import split_missing
 from crossrec_core.frames.sequences import to_histories, to_sequences
 from crossrec_core.frames.splits import AFTER_TEST, to_known_events
@@ -40,6 +41,14 @@ from crossrec_core.lake_reader import parts_of, read_rows
 from crossrec_core.ledger import DONE, published_run, read_steps
 from crossrec_core.settings import Settings
 from jobs import publish
+from jobs.changes import (
+    arrived_users,
+    compared_users,
+    log_files,
+    write_awaited,
+    write_fingerprints,
+    write_log_files,
+)
 from jobs.clean import count_by_reason, input_errors, judge, newest_event, quality_rows, read_logs
 from jobs.evaluate import EXCLUDE_SEEN
 from jobs.likes import write_likes
@@ -67,6 +76,9 @@ from jobs.store import Store
 TAKEN_OVER = (t.MODELS, t.METRICS, t.TRANSFER_REPORT, t.RELIABILITY)
 
 BaseOption = Annotated[str, typer.Option("--base", help="The run to refresh; default: the published one.")]
+EveryRowOption = Annotated[
+    bool, typer.Option("--every-row", help="Compare all rows, though files look as they were (by size and moment).")
+]
 EveryoneOption = Annotated[bool, typer.Option("--everyone", help="Make everyone's lists anew, changed or not.")]
 
 
@@ -86,17 +98,22 @@ def main(
     run_id: RunIdOption = "",
     as_of: AsOfOption = "",
     base: BaseOption = "",
+    every_row: EveryRowOption = False,
     everyone: EveryoneOption = False,
     set_: SetOption = [],  # noqa: B006  (Typer reads the default, nothing changes it)
     traceback: TracebackOption = False,
 ) -> None:
-    """Publish new lists for the users whose rows in the logs have changed, by the models of the last whole night."""
+    """Publish new lists for the users whose rows in the logs have changed, by the models of the last whole night.
+
+    Where every file of the logs that the published run read is as it was, only those that came since are looked into.
+    """
     with one_line_errors(traceback):
         settings = read_config(config, overrides=parse_overrides(set_))
         night = start_night(settings, run_id=run_id, as_of=as_of)
         found = find_base(settings, night.lake, base)
         print(f"run {night.run_id} into {night.lake.path}, standing on {found.whole_night}", flush=True)
-        steps: dict[str, Run] = {"refresh": partial(run, base=found, everyone=everyone), "publish": publish.run}
+        refresh = partial(run, base=found, every_row=every_row, everyone=everyone)
+        steps: dict[str, Run] = {"refresh": refresh, "publish": publish.run}
         with spark_session(settings) as spark:
             for number, (step, body) in enumerate(steps.items(), 1):
                 print(f"[{number}/{len(steps)}] {step} ...", flush=True)
@@ -136,21 +153,33 @@ def find_base(settings: Settings, lake: Lake, run_id: str = "") -> Base:
     return base
 
 
-def run(settings: Settings, night: Night, spark: SparkSession, *, base: Base, everyone: bool = False) -> dict[str, int]:
+def run(
+    settings: Settings, night: Night, spark: SparkSession, *,
+    base: Base, every_row: bool = False, everyone: bool = False,
+) -> dict[str, int]:  # fmt: skip
     """Find who has changed, make their histories, sequences and lists, and note what else the run shows."""
     store = Store(spark, night)
-    events = read_logs(settings, spark)
+    files = log_files(settings, spark)
+    write_log_files(files, store)
+    since, newest = newest_event(settings, night_before(night, base)), newest_event(settings, night)
+    events = with_row_hash(read_logs(settings, spark), newest=newest)
     with input_errors(settings):
-        counts = write_changed(events, settings, store, base, everyone=everyone)
-    changed = store.read(t.USER_FINGERPRINTS)
+        arrived = None if every_row or everyone else arrived_users(events, files, store, base.parts, since, newest)
+        changed = arrived if arrived is not None else compared_users(events, store, base.parts, everyone=everyone)
+        changed = changed.persist()
+        changed.count()  # what is cached whole has a size, by which Spark plans the join
     judged = judge(events.join(changed.select(c.USER_ID), on=c.USER_ID, how="left_semi"), settings, night).persist()
     try:
         cleaned = split_by_reason(judged)
-        counts |= store.write(cleaned.rejected, t.REJECTS)
-        write_quality(quality_rows(count_by_reason(judged), spark), store, base)
+        counts = store.write(cleaned.rejected, t.REJECTS)
+        reasons = count_by_reason(judged)
+        write_quality(quality_rows(reasons, spark), store, base)
+        write_awaited(judged, reasons, store)
+        counts |= write_fingerprints(judged, changed, store)
         counts |= write_known(cleaned.kept, settings, store, base)
     finally:
         judged.unpersist()
+        changed.unpersist()
     counts |= take_over(night, base)
     before = replace(night, run_id=base.whole_night)
     chosen = choose_models(settings, before)
@@ -168,19 +197,10 @@ def run(settings: Settings, night: Night, spark: SparkSession, *, base: Base, ev
     return counts
 
 
-def write_changed(events: DataFrame, settings: Settings, store: Store, base: Base, *, everyone: bool) -> dict[str, int]:
-    """Write the fingerprints of the users who have changed, and of those who are gone.
-
-    With them goes the user nobody has seen, whose list is a line that every run writes.
-    """
-    now = to_fingerprints(with_row_hash(events, newest=newest_event(settings, store.night)))
-    rows = read_table(store.spark, store.night.lake, t.USER_FINGERPRINTS, where={c.RUN_ID: list(base.parts)})
-    changed = changed_users(now, latest_fingerprints(rows, base.parts), everyone=everyone)
-    zero = F.lit(0).cast("bigint")
-    nobody = store.spark.range(0, 1, 1, 1).select(
-        F.lit(c.NEW_USER_ID).alias(c.USER_ID), zero.alias(c.NUM_ROWS), zero.alias(c.FINGERPRINT)
-    )
-    return store.write(changed.unionByName(nobody), t.USER_FINGERPRINTS)
+def night_before(night: Night, base: Base) -> Night:
+    """The night that the newest run of ``base`` was made for."""
+    run_id = base.parts[0]
+    return replace(night, run_id=run_id, run_date=read_steps(night.lake, run_id)[0].run_date)
 
 
 def write_quality(rows: DataFrame, store: Store, base: Base) -> None:

@@ -16,9 +16,10 @@ from pyspark.sql.window import Window as W
 from crossrec_core import columns as c
 from crossrec_core.frames.sources import IS_CORRUPT, VALUE_TEXT, is_blank
 
+FUTURE_TIME = "future_time"
 REASONS = (
     "corrupt_row", "unknown_domain", "missing_user", "missing_item", "reserved_user_id", "unparsable_time",
-    "ancient_time", "future_time", "unknown_event_type", "unparsable_value", "value_out_of_bounds",
+    "ancient_time", FUTURE_TIME, "unknown_event_type", "unparsable_value", "value_out_of_bounds",
     "bot", "duplicate", "near_duplicate", "burst",
 )  # fmt: skip
 _SECOND = 1_000_000
@@ -90,7 +91,7 @@ def _row_reason(value_bounds: Mapping[str, tuple[float, float]], *, oldest: date
         "reserved_user_id": F.col(c.USER_ID) == c.NEW_USER_ID,
         "unparsable_time": F.col(c.EVENT_ORDER).isNull(),
         "ancient_time": event_time < F.lit(oldest),
-        "future_time": event_time > F.lit(newest),
+        FUTURE_TIME: event_time > F.lit(newest),
         "unknown_event_type": F.col(c.WEIGHT).isNull(),
         "unparsable_value": has_value & F.col(c.VALUE).isNull(),
         "value_out_of_bounds": has_value & ~_by_domain(value_bounds, _is_within),

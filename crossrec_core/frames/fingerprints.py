@@ -25,6 +25,11 @@ def with_row_hash(events: DataFrame, *, newest: datetime) -> DataFrame:
     return events.withColumn(c.ROW_HASH, F.xxhash64(c.DOMAIN, c.ITEM_ID, c.ACTION, VALUE_TEXT, TIME_TEXT, is_future))
 
 
+def with_user(events: DataFrame) -> DataFrame:
+    """The rows that name a user who may have lists."""
+    return events.where(~is_blank(F.col(c.USER_ID)) & (F.col(c.USER_ID) != c.NEW_USER_ID))
+
+
 def to_fingerprints(hashed: DataFrame) -> DataFrame:
     """Per user id: num_rows and fingerprint of the rows of all domains, from user_id and row_hash.
 
@@ -32,7 +37,7 @@ def to_fingerprints(hashed: DataFrame) -> DataFrame:
     """
     row = F.col(c.ROW_HASH)
     return (
-        hashed.where(~is_blank(F.col(c.USER_ID)) & (F.col(c.USER_ID) != c.NEW_USER_ID))
+        with_user(hashed)
         .groupBy(c.USER_ID)
         .agg(
             F.count(F.lit(1)).alias(c.NUM_ROWS),

@@ -8,9 +8,10 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from crossrec_core.errors import InputError
 
@@ -30,7 +31,21 @@ class Header:
     lines: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class RawFile:
+    """A file as its storage lists it: another size or moment, and something else may be in it."""
+
+    path: str
+    num_bytes: int
+    modified_ms: int  # unix milliseconds
+
+
 def list_files(spark: SparkSession, path: str, *, where: str) -> list[str]:
+    """The paths of ``find_files``."""
+    return [file.path for file in find_files(spark, path, where=where)]
+
+
+def find_files(spark: SparkSession, path: str, *, where: str) -> list[RawFile]:
     """The files of a file, folder or glob, sorted; hidden ones (``_`` or ``.`` in front) inside folders are left out.
 
     Raises:
@@ -45,14 +60,25 @@ def list_files(spark: SparkSession, path: str, *, where: str) -> list[str]:
             above = match.getPath().toString()
             files = storage.listFiles(match.getPath(), True)
             while files.hasNext():
-                name = files.next().getPath().toString()
+                file = files.next()
+                name = file.getPath().toString()
                 if not _is_hidden(name.removeprefix(above)):
-                    found.append(name)
+                    found.append(RawFile(name, file.getLen(), file.getModificationTime()))
     except Py4JJavaError as error:
         raise InputError(f"{where}: cannot list {path} ({java_line(error)}); check the path and its storage") from error
     if not found:
         raise InputError(f"{where}: no file at {path}; expected a file, a folder of files or a glob; check the path")
-    return sorted(found)
+    return sorted(found, key=lambda file: file.path)
+
+
+def spelt_by_spark(frame: DataFrame) -> dict[str, list[str]]:
+    """The files that a frame reads: ``plain_path`` -> how Spark may have it in _metadata.file_path (a space is %20)."""
+    return {plain_path(unquote(uri)): [uri, plain_path(uri)] for uri in frame.inputFiles()}
+
+
+def plain_path(path: str) -> str:
+    """One spelling of a path: file:///a and file:/a, which Hadoop takes turns with, are the same."""
+    return path.replace(":///", ":/", 1)
 
 
 def read_head(spark: SparkSession, file: str, *, where: str, num_bytes: int = HEAD_BYTES) -> bytes:

@@ -15,11 +15,14 @@ def test_shares_are_of_the_whole_nights_median():
 
 @pytest.mark.spark
 def test_all_ways_publish_the_same_lists_and_the_check_sees_what_differs(spark, tmp_path):
-    made.write_events(tmp_path / "events.parquet", users=50, items=60, seen=20)
+    log = tmp_path / "events.parquet"
+    log.mkdir()
+    made.write_events(log / "until_yesterday.parquet", users=50, items=60, seen=20)
     settings = made.job_settings(tmp_path, n=10, shape=made.Shape(8, 1, 1, 20), driver_memory="1g")
     scene = increment.publish_night(settings, spark)
-    increment.add_events(tmp_path / "events.parquet", num_changed=5, users=50, items=60, seen=20)
+    increment.add_events(log / "today.parquet", num_changed=5, users=50, items=60, seen=20)
     increment.refreshed(scene, "few0")
+    increment.refreshed(scene, "compared0", every_row=True)
     increment.refreshed(scene, "all0", everyone=True)
     increment.whole_night(scene, "whole0")
     increment.check_same(scene, num_changed=5)

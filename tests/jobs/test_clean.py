@@ -11,7 +11,7 @@ from crossrec_core.frames.storage import read_table
 from crossrec_core.frames.storage import write_table as write_whole_table
 from jobs import clean
 from jobs.steps import Night
-from tests.frames.plans import check_plan
+from tests.frames.plans import COLLECTED, check_plan, nodes, shown_frames
 
 pytestmark = pytest.mark.spark
 
@@ -98,6 +98,19 @@ def test_plan_reads_each_log_once_and_scales(spark, logs, lake):
     judged = clean.judge(clean.read_logs(settings, spark), settings, night_of(lake))
     check_plan(judged)
     assert judged._jdf.queryExecution().executedPlan().toString().count("FileScan text") == 2
+
+
+def test_rows_are_counted_by_hash_and_never_sorted_for_it(spark, logs, lake):
+    seen = []
+
+    def look(frame, table):
+        names = {node.getClass().getSimpleName() for node in nodes(frame._jdf.queryExecution().executedPlan())}
+        seen.append(table)
+        assert "SortAggregateExec" not in names, table  # Spark's way where a text or a struct is aggregated
+
+    with shown_frames(look):
+        clean.run(settings_of(logs), night_of(lake), spark)
+    assert COLLECTED in seen
 
 
 def test_lost_rows_are_an_error(spark, logs, lake, monkeypatch):

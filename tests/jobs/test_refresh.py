@@ -1,6 +1,7 @@
 """refresh: the lists of a full run by the same models, though only the changed users' were made."""
 
 import csv
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from crossrec_core.lake_reader import connect, parts_of, query, read_rows
 from crossrec_core.ledger import published_run, rollback
 from crossrec_core.settings import Settings
 from jobs import publish, refresh
+from jobs.changes import compared_users
 from jobs.publish import old_runs
 from jobs.steps import run_step, start_night
 from tests.frames.plans import checked_plans
@@ -52,10 +54,20 @@ class Shop:
         with (self.folder / f"{domain}.csv").open("w", newline="") as stream:
             csv.writer(stream).writerows([header, *reversed(rows)])
 
-    def refresh(self, spark: SparkSession, run_id: str, *, everyone: bool = False, as_of: str = AS_OF) -> None:
+    def add_file(self, name: str, rows: Sequence[tuple[str, str, int]], *, like: str) -> Path:
+        """A file of its own with the header of a domain's log."""
+        header = (self.folder / f"{like}.csv").read_text().splitlines()[0]
+        file = self.folder / name
+        file.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows), ""]))
+        return file
+
+    def refresh(
+        self, spark: SparkSession, run_id: str, *,
+        everyone: bool = False, every_row: bool = False, as_of: str = AS_OF,
+    ) -> None:  # fmt: skip
         base = refresh.find_base(self.settings, self.lake)
         night = start_night(self.settings, run_id=run_id, as_of=as_of)
-        step = partial(refresh.run, base=base, everyone=everyone)
+        step = partial(refresh.run, base=base, everyone=everyone, every_row=every_row)
         with checked_plans() as written:
             run_step("refresh", step, self.settings, night, spark)
         assert {"user_fingerprints", "histories", "sequences"} <= set(written)
@@ -143,6 +155,54 @@ def test_refreshes_stand_on_one_another_and_a_user_may_leave_and_come_back(spark
     assert [row["item_id"] for row in fresh.to_dicts()] == [row["item_id"] for row in lists[3:6]]
     rollback(shop.lake, "second")
     assert "user7" not in {row[2] for row in shop.published()}
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_where_files_only_came_no_other_row_is_compared(
+    spark: SparkSession, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    def note(events, store, parts, *, everyone):  # type: ignore[no-untyped-def]
+        compared.append(store.night.run_id)
+        return compared_users(events, store, parts, everyone=everyone)
+
+    monkeypatch.setattr(refresh, "compared_users", note)
+    many = {
+        name: replace(each, path=str(shop.folder / f"{name}{{.csv, of today.csv}}"))
+        for name, each in shop.settings.domains.items()
+    }
+    shop = replace(shop, settings=replace(shop.settings, domains=many))
+    shop.refresh(spark, "moved")  # the copy's files are others than those that the whole night read
+    tomorrow = 1_719_878_400  # 2024-07-02
+    rows = [("user3", item_name(BOOKS, 8), IN_TEST_WINDOW), ("ann", item_name(BOOKS, 2), IN_TEST_WINDOW),
+            ("", item_name(BOOKS, 2), IN_TEST_WINDOW), ("user5", item_name(BOOKS, 0), tomorrow)]  # fmt: skip
+    came = shop.add_file("books of today.csv", rows, like=BOOKS)
+    shop.refresh(spark, "came")
+    shop.refresh(spark, "nothing")
+    shop.refresh(spark, "tomorrow", as_of="2024-07-02")
+    assert compared == ["moved"]
+    remade = {name: shop.remade(name) - {c.NEW_USER_ID} for name in ("moved", "came", "nothing", "tomorrow")}
+    assert remade == {"moved": set(), "came": {"user3", "ann", "user5"}, "nothing": set(), "tomorrow": {"user5"}}
+    seen = shop.published()
+    shop.refresh(spark, "compared", every_row=True, as_of="2024-07-02")
+    assert shop.remade("compared") == {c.NEW_USER_ID}  # the fingerprints noted on the way are those of all rows
+    shop.refresh(spark, "all", everyone=True, as_of="2024-07-02")
+    assert shop.published() == seen
+    shop.refresh(spark, "back", as_of=AS_OF)  # the event of tomorrow is one of the future again
+    assert shop.remade("back") == {"user5", c.NEW_USER_ID}
+    written = came.stat()
+    came.write_text(came.read_text().replace("user3", "user4"))
+    os.utime(came, ns=(written.st_atime_ns, written.st_mtime_ns))  # nothing but the rows tells
+    shop.refresh(spark, "unseen")
+    shop.refresh(spark, "told", every_row=True)
+    assert shop.remade("unseen") == {c.NEW_USER_ID}
+    assert shop.remade("told") == {"user3", "user4", c.NEW_USER_ID}
+    came.unlink()
+    shop.refresh(spark, "gone")
+    assert shop.remade("gone") == {"user4", "ann", "user5", c.NEW_USER_ID}
+    assert compared == ["moved", "compared", "all", "back", "told", "gone"]
 
 
 @pytest.mark.spark
