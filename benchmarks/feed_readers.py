@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from crossrec_core.tensors.feed import read_batches
-from crossrec_core.tensors.petastorm_arrow import install
+from crossrec_core.tensors.inputs.feed import read_batches
+from crossrec_core.tensors.inputs.petastorm_arrow import install
 
 SCALARS = ("user_num", "domain_num", "split_num", "weight")
 LENGTH = 50

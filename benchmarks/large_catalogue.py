@@ -30,12 +30,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 from benchmarks.report import write_report
 from crossrec_core.errors import CrossRecError
-from crossrec_core.tensors.block_scores import BlockScores, Product
-from crossrec_core.tensors.cells import build_cells, open_cells
-from crossrec_core.tensors.int8 import Int8Rows, compress_table
-from crossrec_core.tensors.item_vectors import FLOAT_BYTES, MappedVectors
-from crossrec_core.tensors.search import APPROXIMATE, COMPRESSED, EXACT, Search, find_exactly, find_in_pool
-from crossrec_core.tensors.user_batch import Ragged
+from crossrec_core.tensors.inputs.user_batch import Ragged
+from crossrec_core.tensors.retrieval.block_scores import BlockScores, Product
+from crossrec_core.tensors.retrieval.cells import build_cells, open_cells
+from crossrec_core.tensors.retrieval.int8 import Int8Rows, compress_table
+from crossrec_core.tensors.retrieval.item_vectors import FLOAT_BYTES, MappedVectors
+from crossrec_core.tensors.retrieval.search import APPROXIMATE, COMPRESSED, EXACT, Search, find_exactly, find_in_pool
 
 BLOCK_ROWS = 100_000
 NAME = "vectors_VD"

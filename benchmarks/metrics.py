@@ -38,10 +38,10 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.config import DEFAULTS, read_config
 from crossrec_core.errors import CrossRecError
-from crossrec_core.frames.contracts import spark_schema
-from crossrec_core.frames.intervals import SUMS, means, to_bucket_sums
-from crossrec_core.frames.metrics import ranking_measures, to_user_values
-from crossrec_core.frames.session import hashed_joins
+from crossrec_core.frames.evaluation.intervals import SUMS, means, to_bucket_sums
+from crossrec_core.frames.evaluation.metrics import ranking_measures, to_user_values
+from crossrec_core.frames.spark.contracts import spark_schema
+from crossrec_core.frames.spark.session import hashed_joins
 from crossrec_core.settings import Settings
 from jobs.evaluate import rank_intervals
 from jobs.steps import spark_session

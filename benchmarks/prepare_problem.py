@@ -11,7 +11,7 @@ from benchmarks.prepare_log import NEWEST, NUM_DAYS, TEST_START, VALID_START
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.config import DEFAULTS, read_config
-from crossrec_core.frames.splits import AFTER_TEST
+from crossrec_core.frames.prepared.splits import AFTER_TEST
 from crossrec_core.lake import Lake
 from crossrec_core.settings import Settings
 from jobs import clean, prepare

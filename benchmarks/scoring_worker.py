@@ -11,10 +11,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 from crossrec_core import columns as c
 from crossrec_core.config import DEFAULTS, read_config
-from crossrec_core.tensors.ranked_lists import rank_batch
-from crossrec_core.tensors.scorer import LoadModels, ModelFolder, load_models
-from crossrec_core.tensors.search import Search
-from crossrec_core.tensors.user_batch import Ragged, UserBatch
+from crossrec_core.tensors.inputs.user_batch import Ragged, UserBatch
+from crossrec_core.tensors.retrieval.search import Search
+from crossrec_core.tensors.scoring.ranked_lists import rank_batch
+from crossrec_core.tensors.scoring.scorer import LoadModels, ModelFolder, load_models
 
 folder, n, part, num_parts = Path(sys.argv[1]), *(int(argument) for argument in sys.argv[2:])
 cores = sorted(os.sched_getaffinity(0))

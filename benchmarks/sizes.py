@@ -13,8 +13,8 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
 from benchmarks.report import write_report
-from crossrec_core.tensors.encoder import ModelConfig
-from crossrec_core.tensors.sizes import Memory, describe_memory
+from crossrec_core.tensors.network.encoder import ModelConfig
+from crossrec_core.tensors.training.sizes import Memory, describe_memory
 
 GIB = 2**30
 PLAIN = ModelConfig(

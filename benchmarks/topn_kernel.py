@@ -31,11 +31,11 @@ from benchmarks.report import write_report
 from benchmarks.timing import time_in_turns
 from benchmarks.workers import Command, workers
 from crossrec_core.errors import CrossRecError
-from crossrec_core.tensors.block_scores import BlockScores, Product
-from crossrec_core.tensors.int8 import Int8Rows, compress_table
-from crossrec_core.tensors.search import COMPRESSED, Search, find_exactly, find_in_pool
-from crossrec_core.tensors.topk import BLOCK_ITEMS
-from crossrec_core.tensors.user_batch import Ragged
+from crossrec_core.tensors.inputs.user_batch import Ragged
+from crossrec_core.tensors.retrieval.block_scores import BlockScores, Product
+from crossrec_core.tensors.retrieval.int8 import Int8Rows, compress_table
+from crossrec_core.tensors.retrieval.search import COMPRESSED, Search, find_exactly, find_in_pool
+from crossrec_core.tensors.retrieval.topk import BLOCK_ITEMS
 
 BATCH_USERS = 512  # score.batch_users
 LIMIT = "bare product"

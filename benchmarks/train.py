@@ -35,8 +35,8 @@ from benchmarks.train_data import LOGS, Sequences, Task, save_task, to_sequences
 from benchmarks.train_memory import measure_loss_memory
 from benchmarks.workers import Command, workers
 from crossrec_core.errors import CrossRecError
-from crossrec_core.tensors.topk import top_n
-from crossrec_core.tensors.validation import ndcg
+from crossrec_core.tensors.retrieval.topk import top_n
+from crossrec_core.tensors.training.validation import ndcg
 
 OURS, WARM_UP, JUDGED_AT = "crossrec", 2, 10
 OWN_WORKER = Path(__file__).resolve().with_name("train_worker.py")

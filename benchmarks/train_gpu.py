@@ -26,10 +26,10 @@ from benchmarks.sizes import CONFIGS
 from benchmarks.timing import time_in_turns
 from benchmarks.train_step import made_batch, made_model, training_step
 from crossrec_core.tensors.devices import autocast, pick_device
-from crossrec_core.tensors.finetune import build_model
-from crossrec_core.tensors.lazy_adam import LazyAdam
-from crossrec_core.tensors.losses import full_softmax
-from crossrec_core.tensors.sizes import describe_memory
+from crossrec_core.tensors.training.finetune import build_model
+from crossrec_core.tensors.training.lazy_adam import LazyAdam
+from crossrec_core.tensors.training.losses import full_softmax
+from crossrec_core.tensors.training.sizes import describe_memory
 
 GIB = 2**30
 SMALL = {"domains": 3, "items": 12_000, "length": 50, "width": 64, "layers": 2}

@@ -16,7 +16,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
 from crossrec_core.tensors.devices import autocast
-from crossrec_core.tensors.losses import full_softmax
+from crossrec_core.tensors.training.losses import full_softmax
 
 MIB = 2**20
 CPU = torch.device("cpu")

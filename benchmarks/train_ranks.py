@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 from benchmarks.report import write_report
 from benchmarks.train_step import CPU, LEARNING_RATE, made_batch, made_model
-from crossrec_core.tensors.batches import Batch
-from crossrec_core.tensors.fit import EpochReport, FitPlan, fit
-from crossrec_core.tensors.pretrain import make_step
-from crossrec_core.tensors.ranks import this_rank
+from crossrec_core.tensors.inputs.batches import Batch
+from crossrec_core.tensors.training.fit import EpochReport, FitPlan, fit
+from crossrec_core.tensors.training.pretrain import make_step
+from crossrec_core.tensors.training.ranks import this_rank
 
 WAYS = {"1 process, 1 thread": (1, 1), "2 processes, 1 thread each": (2, 1), "1 process, 2 threads": (1, 2)}
 DOMAINS, WIDTH, LAYERS = 3, 64, 1

@@ -21,13 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 from benchmarks.report import write_report
 from benchmarks.timing import time_in_turns
 from crossrec_core.config import DEFAULTS, read_config
-from crossrec_core.tensors.batches import Batch, move_batch, to_batch
 from crossrec_core.tensors.devices import autocast
-from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
-from crossrec_core.tensors.finetune import build_model
-from crossrec_core.tensors.lazy_adam import LazyAdam
-from crossrec_core.tensors.optimiser import BETAS, clip_gradients, make_optimisers
-from crossrec_core.tensors.pretrain import make_step
+from crossrec_core.tensors.inputs.batches import Batch, move_batch, to_batch
+from crossrec_core.tensors.network.encoder import ModelConfig, SequenceModel
+from crossrec_core.tensors.training.finetune import build_model
+from crossrec_core.tensors.training.lazy_adam import LazyAdam
+from crossrec_core.tensors.training.optimiser import BETAS, clip_gradients, make_optimisers
+from crossrec_core.tensors.training.pretrain import make_step
 
 CPU = torch.device("cpu")
 WAYS = {

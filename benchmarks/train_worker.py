@@ -20,9 +20,9 @@ from crossrec_core import columns as c
 from crossrec_core.config import DEFAULTS, read_config
 from crossrec_core.lake import Lake
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, drop_without_targets
-from crossrec_core.tensors.candidates import Candidates
-from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
+from crossrec_core.tensors.inputs.batches import SEQUENCE_COLUMNS, drop_without_targets
+from crossrec_core.tensors.network.encoder import ModelConfig, SequenceModel
+from crossrec_core.tensors.retrieval.candidates import Candidates
 from jobs.ground import NUM_GAP_BUCKETS, Ground
 from jobs.steps import Night
 from jobs.training import new_model, read_training_batches, train

@@ -9,11 +9,11 @@ from typing import Any
 
 from crossrec_core import columns as c
 from crossrec_core.lake import model_location
-from crossrec_core.tensors.artifacts import save_files
-from crossrec_core.tensors.checkpoint import About
+from crossrec_core.tensors.closed_form.artifacts import save_files
 from crossrec_core.tensors.folders import has_file, remove_folder
-from crossrec_core.tensors.learning_curves import Asking
-from crossrec_core.tensors.scorer import HEAD
+from crossrec_core.tensors.meta_learning.learning_curves import Asking
+from crossrec_core.tensors.network.checkpoint import About
+from crossrec_core.tensors.scoring.scorer import HEAD
 from jobs.fitted import model_row
 from jobs.ground import Ground
 from jobs.pretrain import settings_found

@@ -15,8 +15,8 @@ from torch import Tensor
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import live_files
-from crossrec_core.frames.baselines import to_decayed_scores, to_factors, to_item_scores, to_ratings
-from crossrec_core.frames.transitions import (
+from crossrec_core.frames.floors.baselines import to_decayed_scores, to_factors, to_item_scores, to_ratings
+from crossrec_core.frames.floors.transitions import (
     keep_first_touch,
     keep_latest,
     to_neighbours,
@@ -26,8 +26,13 @@ from crossrec_core.frames.transitions import (
 from crossrec_core.lake import model_location
 from crossrec_core.lake_reader import scan_arrow
 from crossrec_core.tables import Table
-from crossrec_core.tensors.artifacts import save_artifact, to_factor_tensors, to_score_tensors, to_transition_tensors
-from crossrec_core.tensors.checkpoint import About
+from crossrec_core.tensors.closed_form.artifacts import (
+    save_artifact,
+    to_factor_tensors,
+    to_score_tensors,
+    to_transition_tensors,
+)
+from crossrec_core.tensors.network.checkpoint import About
 from jobs.baseline_settings import (
     ALS,
     DECAYED,

@@ -12,20 +12,20 @@ from torch import Tensor
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.transitions import keep_most_counted
-from crossrec_core.tensors.artifacts import save_artifact
-from crossrec_core.tensors.block_scores import candidates_of
-from crossrec_core.tensors.checkpoint import About
-from crossrec_core.tensors.list_validation import mean_list_ndcg
-from crossrec_core.tensors.pair_weights import (
+from crossrec_core.frames.floors.transitions import keep_most_counted
+from crossrec_core.tensors.blending.list_validation import mean_list_ndcg
+from crossrec_core.tensors.closed_form.artifacts import save_artifact
+from crossrec_core.tensors.closed_form.pair_weights import (
     PairSums,
     read_pair_sums,
     to_tensors,
     weigh_neighbours,
     weigh_transitions,
 )
-from crossrec_core.tensors.scorer import LOADERS
-from crossrec_core.tensors.validation import HeldOut
+from crossrec_core.tensors.network.checkpoint import About
+from crossrec_core.tensors.retrieval.block_scores import candidates_of
+from crossrec_core.tensors.scoring.scorer import LOADERS
+from crossrec_core.tensors.training.validation import HeldOut
 from jobs.baseline_settings import KINDS, MARKOV, Options, at_fit
 from jobs.known import Known
 

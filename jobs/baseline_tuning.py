@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from crossrec_core import columns as c
-from crossrec_core.tensors.validation import HeldOut
+from crossrec_core.tensors.training.validation import HeldOut
 from jobs.baseline_fits import SCORES_ITEMS, read_rows, read_scores, save_tensors, write_fit, write_scores
 from jobs.baseline_settings import ALS, DIRECT, PAIRED, Options, at_fit
 from jobs.baseline_trials import judge, read_trial_sums, try_all, weigh

@@ -24,25 +24,25 @@ from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.lake import model_location
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.artifacts import save_files
-from crossrec_core.tensors.batches import is_candidate
-from crossrec_core.tensors.blend import Blend
-from crossrec_core.tensors.blend_fit import (
+from crossrec_core.tensors.blending.blend import Blend
+from crossrec_core.tensors.blending.blend_fit import (
     cross_fitted_ndcg,
     fit_pooled,
     pair_features,
     pool_held_out,
     with_users_alike,
 )
-from crossrec_core.tensors.blend_scorer import load_blend, save_blend
-from crossrec_core.tensors.block_scores import candidates_of
-from crossrec_core.tensors.checkpoint import About, load_about
-from crossrec_core.tensors.cold_blend import ColdBlend, load_cold, save_cold
-from crossrec_core.tensors.cold_fit import fit_cold, hide_cold
+from crossrec_core.tensors.blending.blend_scorer import load_blend, save_blend
+from crossrec_core.tensors.blending.cold_blend import ColdBlend, load_cold, save_cold
+from crossrec_core.tensors.blending.cold_fit import fit_cold, hide_cold
+from crossrec_core.tensors.blending.sources import Source
+from crossrec_core.tensors.closed_form.artifacts import save_files
 from crossrec_core.tensors.folders import has_file, open_folder
-from crossrec_core.tensors.ranker import Ranker, fit_ranker, load_ranker, recalibrate, save_ranker
-from crossrec_core.tensors.scorer import BLEND, load_source
-from crossrec_core.tensors.sources import Source
+from crossrec_core.tensors.inputs.batches import is_candidate
+from crossrec_core.tensors.network.checkpoint import About, load_about
+from crossrec_core.tensors.probability.ranker import Ranker, fit_ranker, load_ranker, recalibrate, save_ranker
+from crossrec_core.tensors.retrieval.block_scores import candidates_of
+from crossrec_core.tensors.scoring.scorer import BLEND, load_source
 from jobs.ground import Ground, read_ground, read_labelled_pairs
 from jobs.one_model import fit_one
 from jobs.pretrain import purposes_to_fit

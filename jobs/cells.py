@@ -4,9 +4,9 @@ import time
 from collections.abc import Sequence
 
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.cells import ABOUT_FILE, CELLS_FILE, build_cells, require_faiss
 from crossrec_core.tensors.folders import has_file, open_folder, replace_files
-from crossrec_core.tensors.scorer import stored_vectors
+from crossrec_core.tensors.retrieval.cells import ABOUT_FILE, CELLS_FILE, build_cells, require_faiss
+from crossrec_core.tensors.scoring.scorer import stored_vectors
 from jobs.steps import Night
 
 

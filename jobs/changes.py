@@ -14,10 +14,10 @@ from pyspark.sql import functions as F
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
-from crossrec_core.frames.clean import FUTURE_TIME
-from crossrec_core.frames.fingerprints import changed_users, latest_fingerprints, to_fingerprints, with_user
-from crossrec_core.frames.raw_files import RawFile, find_files, plain_path, spelt_by_spark
-from crossrec_core.frames.storage import read_table
+from crossrec_core.frames.logs.clean import FUTURE_TIME
+from crossrec_core.frames.logs.fingerprints import changed_users, latest_fingerprints, to_fingerprints, with_user
+from crossrec_core.frames.logs.raw_files import RawFile, find_files, plain_path, spelt_by_spark
+from crossrec_core.frames.spark.storage import read_table
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
 from jobs.store import Store

@@ -17,11 +17,11 @@ from pyspark.sql import functions as F
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.errors import ConfigError, CrossRecError, InputError
-from crossrec_core.frames.clean import split_by_reason, with_reason
-from crossrec_core.frames.fingerprints import to_fingerprints, with_row_hash
-from crossrec_core.frames.raw_files import java_line
-from crossrec_core.frames.sources import EventColumns, read_log
-from crossrec_core.frames.storage import write_table
+from crossrec_core.frames.logs.clean import split_by_reason, with_reason
+from crossrec_core.frames.logs.fingerprints import to_fingerprints, with_row_hash
+from crossrec_core.frames.logs.raw_files import java_line
+from crossrec_core.frames.logs.sources import EventColumns, read_log
+from crossrec_core.frames.spark.storage import write_table
 from crossrec_core.settings import DomainSettings, Settings
 from jobs.changes import log_files, write_awaited, write_log_files
 from jobs.steps import Night, step_command

@@ -27,15 +27,15 @@ from crossrec_core.delta import write_rows
 from crossrec_core.errors import ConfigError
 from crossrec_core.lake import model_location
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.checkpoint import Checkpoint, load_checkpoint
-from crossrec_core.tensors.compress import compress, folder_bytes, save_int8
-from crossrec_core.tensors.distil import student_config
-from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.finetune import as_read_by, pick_rows
-from crossrec_core.tensors.fit import EpochReport
 from crossrec_core.tensors.folders import has_file
-from crossrec_core.tensors.ranker import Ranker, recalibrate
-from crossrec_core.tensors.validation import mean_ndcg
+from crossrec_core.tensors.network.checkpoint import Checkpoint, load_checkpoint
+from crossrec_core.tensors.network.encoder import SequenceModel
+from crossrec_core.tensors.probability.ranker import Ranker, recalibrate
+from crossrec_core.tensors.training.compress import compress, folder_bytes, save_int8
+from crossrec_core.tensors.training.distil import student_config
+from crossrec_core.tensors.training.finetune import as_read_by, pick_rows
+from crossrec_core.tensors.training.fit import EpochReport
+from crossrec_core.tensors.training.validation import mean_ndcg
 from jobs.finetune import NEURAL, fit_domain_ranker, stage_of
 from jobs.fitted import KIND, as_found, describe_fit, log_rows, model_row, save_model, write_log
 from jobs.ground import Ground, read_ground

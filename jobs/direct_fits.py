@@ -18,11 +18,9 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import live_files
 from crossrec_core.errors import ConfigError
-from crossrec_core.frames.baselines import Factors, to_factors, to_map_sums, to_ratings, with_domain_weights
-from crossrec_core.tensors.artifacts import compress_rows, to_factor_tensors
-from crossrec_core.tensors.candidates import read_label_nums
-from crossrec_core.tensors.feed import read_batches
-from crossrec_core.tensors.item_item import (
+from crossrec_core.frames.floors.baselines import Factors, to_factors, to_map_sums, to_ratings, with_domain_weights
+from crossrec_core.tensors.closed_form.artifacts import compress_rows, to_factor_tensors
+from crossrec_core.tensors.closed_form.item_item import (
     Decay,
     count_events,
     fit_ease,
@@ -31,6 +29,8 @@ from crossrec_core.tensors.item_item import (
     strongest,
     to_places,
 )
+from crossrec_core.tensors.inputs.feed import read_batches
+from crossrec_core.tensors.retrieval.candidates import read_label_nums
 from jobs.baseline_settings import EASE, EMCDR, SLIST, TEXT_KNN, Options
 from jobs.ground import read_text_vectors
 from jobs.known import Known

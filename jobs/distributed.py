@@ -24,7 +24,7 @@ from pyspark.sql import SparkSession
 
 from crossrec_core.errors import CrossRecError
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.encoder import SequenceModel
+from crossrec_core.tensors.network.encoder import SequenceModel
 from jobs.ground import Ground
 from jobs.training import TOLD, Trained
 

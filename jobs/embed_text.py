@@ -15,11 +15,11 @@ from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.item_attributes import number_attributes, to_attribute_values, to_item_attributes
-from crossrec_core.frames.item_texts import VECTOR_SCHEMA, pick_items, with_whitened
+from crossrec_core.frames.items.item_attributes import number_attributes, to_attribute_values, to_item_attributes
+from crossrec_core.frames.items.item_texts import VECTOR_SCHEMA, pick_items, with_whitened
 from crossrec_core.lake import model_location
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.whitening import LoadWhitening, fit_whitening, save_whitening
+from crossrec_core.tensors.texts.whitening import LoadWhitening, fit_whitening, save_whitening
 from jobs.raw_vectors import Raw, encode_raw
 from jobs.steps import Night, step_command
 from jobs.store import Store

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
-from crossrec_core.frames.catalogue_metrics import (
+from crossrec_core.frames.evaluation.catalogue_metrics import (
     DIVERSITY_MEASURES,
     keep_sampled_users,
     novelty_measures,
@@ -26,7 +26,7 @@ from crossrec_core.frames.catalogue_metrics import (
     to_novelty,
     with_surprise,
 )
-from crossrec_core.frames.click_metrics import (
+from crossrec_core.frames.evaluation.click_metrics import (
     CLICK_MEASURES,
     click_statistics,
     count_pair_users,
@@ -37,17 +37,15 @@ from crossrec_core.frames.click_metrics import (
     to_user_clicks,
     with_all_domains,
 )
-from crossrec_core.frames.intervals import BUCKET, means, to_bucket_sums, with_intervals
-from crossrec_core.frames.metrics import (
+from crossrec_core.frames.evaluation.intervals import BUCKET, means, to_bucket_sums, with_intervals
+from crossrec_core.frames.evaluation.metrics import (
     Measure,
     count_users_without_list,
     ranking_measures,
     to_user_metrics,
     to_user_values,
 )
-from crossrec_core.frames.session import hashed_joins
-from crossrec_core.frames.storage import read_table, write_table
-from crossrec_core.frames.transfer import (
+from crossrec_core.frames.evaluation.transfer import (
     GUARDED,
     Decision,
     decide,
@@ -55,6 +53,8 @@ from crossrec_core.frames.transfer import (
     to_transfer_report,
     transfer_comparison,
 )
+from crossrec_core.frames.spark.session import hashed_joins
+from crossrec_core.frames.spark.storage import read_table, write_table
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import EvaluateSettings, Settings
 from jobs.steps import Night, step_command

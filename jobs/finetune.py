@@ -27,10 +27,14 @@ from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.lake import model_location
 from crossrec_core.settings import FitSettings, Settings
-from crossrec_core.tensors.block_scores import candidates_of
-from crossrec_core.tensors.checkpoint import load_checkpoint
-from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.finetune import (
+from crossrec_core.tensors.folders import has_file
+from crossrec_core.tensors.meta_learning.pairs import phi_of_pairs
+from crossrec_core.tensors.network.checkpoint import load_checkpoint
+from crossrec_core.tensors.network.encoder import SequenceModel
+from crossrec_core.tensors.probability.likes import like_features
+from crossrec_core.tensors.probability.ranker import Ranker, fit_ranker, recalibrate
+from crossrec_core.tensors.retrieval.block_scores import candidates_of
+from crossrec_core.tensors.training.finetune import (
     as_read_by,
     best_strategy,
     pick_joint_rows,
@@ -38,10 +42,6 @@ from crossrec_core.tensors.finetune import (
     pick_source_rows,
     untested_strategy,
 )
-from crossrec_core.tensors.folders import has_file
-from crossrec_core.tensors.likes import like_features
-from crossrec_core.tensors.pairs import phi_of_pairs
-from crossrec_core.tensors.ranker import Ranker, fit_ranker, recalibrate
 from jobs.fitted import as_found, describe_fit, log_rows, model_row, save_model, write_log
 from jobs.ground import Ground, read_ground, read_labelled_pairs
 from jobs.pretrain import (

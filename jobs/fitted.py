@@ -10,10 +10,10 @@ from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.lake import model_location
 from crossrec_core.settings import FitSettings, Settings
-from crossrec_core.tensors.checkpoint import About, save_checkpoint
-from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.fit import EpochReport
-from crossrec_core.tensors.ranker import Ranker
+from crossrec_core.tensors.network.checkpoint import About, save_checkpoint
+from crossrec_core.tensors.network.encoder import SequenceModel
+from crossrec_core.tensors.probability.ranker import Ranker
+from crossrec_core.tensors.training.fit import EpochReport
 from jobs.ground import Ground
 from jobs.training import Trained
 

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from crossrec_core import columns as c
 from crossrec_core.errors import ConfigError
-from crossrec_core.frames.splits import DAY_US
+from crossrec_core.frames.prepared.splits import DAY_US
 from crossrec_core.lake import local_path
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
-from crossrec_core.tensors.candidates import Candidates
 from crossrec_core.tensors.folders import replace_folder
-from crossrec_core.tensors.folds import Cut, cut_by_place, cut_by_time, keep_events, truth_of
-from crossrec_core.tensors.validation import HeldOut
+from crossrec_core.tensors.inputs.batches import SEQUENCE_COLUMNS
+from crossrec_core.tensors.inputs.folds import Cut, cut_by_place, cut_by_time, keep_events, truth_of
+from crossrec_core.tensors.retrieval.candidates import Candidates
+from crossrec_core.tensors.training.validation import HeldOut
 from jobs.forgetting import last_orders, read_rows
 from jobs.ground import Ground
 

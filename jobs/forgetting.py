@@ -7,9 +7,9 @@ from torch import Tensor
 
 from crossrec_core import columns as c
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
-from crossrec_core.tensors.feed import read_batches
-from crossrec_core.tensors.forgetting import Forgetting
+from crossrec_core.tensors.inputs.batches import SEQUENCE_COLUMNS
+from crossrec_core.tensors.inputs.feed import read_batches
+from crossrec_core.tensors.inputs.forgetting import Forgetting
 from jobs.ground import Ground
 
 ROWS_AT_ONCE = 8192

@@ -16,18 +16,18 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import live_files
 from crossrec_core.errors import LakeError
-from crossrec_core.frames.ids import fingerprint
-from crossrec_core.frames.storage import read_table
+from crossrec_core.frames.prepared.ids import fingerprint
+from crossrec_core.frames.spark.storage import read_table
 from crossrec_core.lake import Lake, model_location
 from crossrec_core.lake_reader import read_arrow, scan_arrow
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
-from crossrec_core.tensors.candidates import Candidates, read_label_nums, write_candidates
-from crossrec_core.tensors.chunks import to_array
 from crossrec_core.tensors.devices import pick_device
-from crossrec_core.tensors.encoder import ModelConfig
-from crossrec_core.tensors.items import ItemAttributes, no_attributes
-from crossrec_core.tensors.validation import HeldOut
+from crossrec_core.tensors.inputs.batches import SEQUENCE_COLUMNS
+from crossrec_core.tensors.inputs.chunks import to_array
+from crossrec_core.tensors.network.encoder import ModelConfig
+from crossrec_core.tensors.network.items import ItemAttributes, no_attributes
+from crossrec_core.tensors.retrieval.candidates import Candidates, read_label_nums, write_candidates
+from crossrec_core.tensors.training.validation import HeldOut
 from jobs.likes import like_strengths, read_user_likes
 from jobs.steps import Night
 

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
-from crossrec_core.tensors.candidates import Candidates
-from crossrec_core.tensors.encoder import SequenceModel
-from crossrec_core.tensors.feed import read_batches
-from crossrec_core.tensors.learning_curves import Asking
-from crossrec_core.tensors.meta import FittedHead, TaskPlan, make_tasks, train_heads
-from crossrec_core.tensors.meta_heads import POOLED, GradientHead, HeadConfig, build_head
-from crossrec_core.tensors.meta_validation import Answer, in_context, judge
-from crossrec_core.tensors.task_features import Tasks, count_features
-from crossrec_core.tensors.validation import HeldOut, mean_over_domains
+from crossrec_core.tensors.inputs.batches import SEQUENCE_COLUMNS
+from crossrec_core.tensors.inputs.feed import read_batches
+from crossrec_core.tensors.meta_learning.learning_curves import Asking
+from crossrec_core.tensors.meta_learning.meta import FittedHead, TaskPlan, make_tasks, train_heads
+from crossrec_core.tensors.meta_learning.meta_heads import POOLED, GradientHead, HeadConfig, build_head
+from crossrec_core.tensors.meta_learning.meta_validation import Answer, in_context, judge
+from crossrec_core.tensors.meta_learning.task_features import Tasks, count_features
+from crossrec_core.tensors.network.encoder import SequenceModel
+from crossrec_core.tensors.retrieval.candidates import Candidates
+from crossrec_core.tensors.training.validation import HeldOut, mean_over_domains
 from jobs.ground import Ground
 from jobs.pretrain import load_pretrained
 

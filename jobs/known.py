@@ -9,10 +9,10 @@ from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.ids import fingerprint
-from crossrec_core.frames.transitions import with_clock
+from crossrec_core.frames.floors.transitions import with_clock
+from crossrec_core.frames.prepared.ids import fingerprint
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.candidates import Candidates, write_candidates
+from crossrec_core.tensors.retrieval.candidates import Candidates, write_candidates
 from jobs.likes import like_strengths
 from jobs.steps import Night
 from jobs.store import Store

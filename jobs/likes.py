@@ -10,7 +10,7 @@ from torch import Tensor
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
-from crossrec_core.frames.likes import to_likes
+from crossrec_core.frames.prepared.likes import to_likes
 from crossrec_core.lake_reader import read_arrow
 from crossrec_core.settings import Settings
 from crossrec_core.tables import Table

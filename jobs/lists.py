@@ -12,18 +12,18 @@ from pyspark.sql import DataFrame, SparkSession
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import commit, new_file
-from crossrec_core.frames import recommend
-from crossrec_core.frames.sequences import TIME_CLOCK
-from crossrec_core.frames.storage import read_table
-from crossrec_core.frames.user_frame import Target, fallback_user, user_frame
+from crossrec_core.frames.lists import recommend
+from crossrec_core.frames.lists.user_frame import Target, fallback_user, user_frame
+from crossrec_core.frames.prepared.sequences import TIME_CLOCK
+from crossrec_core.frames.spark.storage import read_table
 from crossrec_core.lake import candidates_location, item_names_location
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.candidates import read_label_nums
-from crossrec_core.tensors.item_names import write_item_names
-from crossrec_core.tensors.list_files import ListsWrite, LoadListWriter
-from crossrec_core.tensors.scorer import LoadModels, ModelFolder
-from crossrec_core.tensors.search import APPROXIMATE, Search
+from crossrec_core.tensors.retrieval.candidates import read_label_nums
+from crossrec_core.tensors.retrieval.search import APPROXIMATE, Search
+from crossrec_core.tensors.scoring.item_names import write_item_names
+from crossrec_core.tensors.scoring.list_files import ListsWrite, LoadListWriter
+from crossrec_core.tensors.scoring.scorer import LoadModels, ModelFolder
 from jobs.cells import ensure_cells
 from jobs.likes import positive_values
 from jobs.search_report import write_search_report

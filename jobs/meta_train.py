@@ -28,7 +28,7 @@ from crossrec_core.delta import write_rows
 from crossrec_core.lake import model_location
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.folders import has_file
-from crossrec_core.tensors.learning_curves import (
+from crossrec_core.tensors.meta_learning.learning_curves import (
     CurvePoint,
     calibrate,
     gate,
@@ -36,10 +36,10 @@ from crossrec_core.tensors.learning_curves import (
     split_users,
     whole_ndcg,
 )
-from crossrec_core.tensors.meta import FittedHead
-from crossrec_core.tensors.meta_artifacts import AboutHead, load_head, save_head
-from crossrec_core.tensors.meta_heads import POOLED
-from crossrec_core.tensors.meta_validation import Platt
+from crossrec_core.tensors.meta_learning.meta import FittedHead
+from crossrec_core.tensors.meta_learning.meta_artifacts import AboutHead, load_head, save_head
+from crossrec_core.tensors.meta_learning.meta_heads import POOLED
+from crossrec_core.tensors.meta_learning.meta_validation import Platt
 from jobs.adapted import adapted_rows, save_adapted
 from jobs.fitted import log_rows, write_log
 from jobs.ground import Ground, find_purposes, read_ground

@@ -13,9 +13,10 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.errors import InputError
-from crossrec_core.frames.item_features import to_item_features
-from crossrec_core.frames.k_core import mark_core
-from crossrec_core.frames.normalise import (
+from crossrec_core.frames.items.item_features import to_item_features
+from crossrec_core.frames.items.pca import fit_components, to_component_measures
+from crossrec_core.frames.logs.k_core import mark_core
+from crossrec_core.frames.prepared.normalise import (
     STATISTICS_SCHEMA,
     fit_statistics,
     to_numeric_measures,
@@ -23,13 +24,12 @@ from crossrec_core.frames.normalise import (
     to_value_measures,
     with_normalised,
 )
-from crossrec_core.frames.pairs import to_labelled_pairs, to_rated_pairs
-from crossrec_core.frames.pca import fit_components, to_component_measures
-from crossrec_core.frames.popularity import to_popularity, with_listed_items
-from crossrec_core.frames.profiles import to_user_profiles
-from crossrec_core.frames.sequences import to_histories
-from crossrec_core.frames.splits import AFTER_TEST, to_known_events
-from crossrec_core.frames.truth import keep_sampled_users, to_truth, with_outside_ids
+from crossrec_core.frames.prepared.pairs import to_labelled_pairs, to_rated_pairs
+from crossrec_core.frames.prepared.popularity import to_popularity, with_listed_items
+from crossrec_core.frames.prepared.profiles import to_user_profiles
+from crossrec_core.frames.prepared.sequences import to_histories
+from crossrec_core.frames.prepared.splits import AFTER_TEST, to_known_events
+from crossrec_core.frames.prepared.truth import keep_sampled_users, to_truth, with_outside_ids
 from crossrec_core.settings import Settings
 from jobs.clean import is_awaited
 from jobs.likes import positive_values, write_likes

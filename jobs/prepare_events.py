@@ -9,17 +9,17 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import NO_VERSION, live_files, version_of, write_rows
 from crossrec_core.errors import ConfigError
-from crossrec_core.frames.catalogues import read_catalogue
-from crossrec_core.frames.ids import append_numbers, check_id_types, new_names, number_labels
-from crossrec_core.frames.lookups import lookup
-from crossrec_core.frames.normalise import MISSING_VALUE, split_missing
-from crossrec_core.frames.splits import (
+from crossrec_core.frames.prepared.catalogues import read_catalogue
+from crossrec_core.frames.prepared.ids import append_numbers, check_id_types, new_names, number_labels
+from crossrec_core.frames.prepared.normalise import MISSING_VALUE, split_missing
+from crossrec_core.frames.prepared.splits import (
     make_cuts,
     read_last_orders,
     with_leave_one_out,
     with_tie_break,
     with_time_split,
 )
+from crossrec_core.frames.spark.lookups import lookup
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import CatalogueSettings, Settings
 from jobs.store import Store

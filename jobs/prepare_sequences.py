@@ -6,9 +6,9 @@ from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.lookups import lookup
-from crossrec_core.frames.sequences import to_sequences, to_validation_sequences
-from crossrec_core.frames.splits import purposes_of
+from crossrec_core.frames.prepared.sequences import to_sequences, to_validation_sequences
+from crossrec_core.frames.prepared.splits import purposes_of
+from crossrec_core.frames.spark.lookups import lookup
 from crossrec_core.settings import Settings
 from jobs.prepare_events import DOMAIN_KIND, read_labels
 from jobs.store import Store

@@ -21,10 +21,10 @@ from pyspark.sql import SparkSession
 from crossrec_core import columns as c
 from crossrec_core.lake import model_location
 from crossrec_core.settings import FitSettings, Settings
-from crossrec_core.tensors.batches import drop_without_targets
-from crossrec_core.tensors.checkpoint import load_about, load_checkpoint
-from crossrec_core.tensors.encoder import SequenceModel
 from crossrec_core.tensors.folders import has_file, remove_folder
+from crossrec_core.tensors.inputs.batches import drop_without_targets
+from crossrec_core.tensors.network.checkpoint import load_about, load_checkpoint
+from crossrec_core.tensors.network.encoder import SequenceModel
 from jobs.distributed import count_ranks, train_on_ranks
 from jobs.fitted import as_found, describe_fit, log_rows, save_model, write_log
 from jobs.ground import Ground, find_purposes, read_ground

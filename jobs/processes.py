@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from crossrec_core.errors import CrossRecError
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.sizes import describe_memory
+from crossrec_core.tensors.training.sizes import describe_memory
 from jobs.ground import Ground
 
 PROCESS_BYTES = 700_000_000  # Python with torch, Spark's client and Arrow, before it holds anything

@@ -10,19 +10,25 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import version_of, write_rows
 from crossrec_core.errors import InputError
-from crossrec_core.frames.item_texts import encode_new_texts, pick_items, to_item_texts, with_encoded, with_vectors
-from crossrec_core.frames.own_vectors import (
+from crossrec_core.frames.items.item_texts import (
+    encode_new_texts,
+    pick_items,
+    to_item_texts,
+    with_encoded,
+    with_vectors,
+)
+from crossrec_core.frames.items.own_vectors import (
     UNKNOWN_ITEMS,
     check_vectors,
     count_unknown,
     read_own_vectors,
     to_own_vectors,
 )
-from crossrec_core.frames.storage import write_table
+from crossrec_core.frames.spark.storage import write_table
 from crossrec_core.lake import model_location
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.sentences import LoadSentenceEncoder, describe_encoder
-from crossrec_core.tensors.text import ENCODER_NAME, LoadTextEncoder, fit_text, save_text
+from crossrec_core.tensors.texts.sentences import LoadSentenceEncoder, describe_encoder
+from crossrec_core.tensors.texts.text import ENCODER_NAME, LoadTextEncoder, fit_text, save_text
 from jobs.lists import workers_per_host
 from jobs.store import Store
 

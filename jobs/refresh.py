@@ -30,12 +30,12 @@ from crossrec_core.cli.one_line import one_line_errors
 from crossrec_core.config import parse_config, read_config, shaping_tree
 from crossrec_core.delta import live_files, write_rows
 from crossrec_core.errors import ConfigError, LakeError
-from crossrec_core.frames.clean import split_by_reason
-from crossrec_core.frames.fingerprints import with_row_hash
-from crossrec_core.frames.normalise import split_missing
-from crossrec_core.frames.sequences import to_histories, to_sequences
-from crossrec_core.frames.splits import AFTER_TEST, to_known_events
-from crossrec_core.frames.storage import read_table
+from crossrec_core.frames.logs.clean import split_by_reason
+from crossrec_core.frames.logs.fingerprints import with_row_hash
+from crossrec_core.frames.prepared.normalise import split_missing
+from crossrec_core.frames.prepared.sequences import to_histories, to_sequences
+from crossrec_core.frames.prepared.splits import AFTER_TEST, to_known_events
+from crossrec_core.frames.spark.storage import read_table
 from crossrec_core.lake import Lake
 from crossrec_core.lake_reader import parts_of, read_rows
 from crossrec_core.ledger import DONE, published_run, read_steps

@@ -10,12 +10,12 @@ from pyspark.sql import SparkSession
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.recommend import SCORED_PAIRS, recommend, to_pair_probabilities
-from crossrec_core.frames.storage import read_table, write_table
-from crossrec_core.frames.user_frame import Target, wanted_by_truth, with_pairs
+from crossrec_core.frames.lists.recommend import SCORED_PAIRS, recommend, to_pair_probabilities
+from crossrec_core.frames.lists.user_frame import Target, wanted_by_truth, with_pairs
+from crossrec_core.frames.spark.storage import read_table, write_table
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.folders import has_file
-from crossrec_core.tensors.scorer import LoadPairScorer
+from crossrec_core.tensors.scoring.scorer import LoadPairScorer
 from jobs.lists import FittedModel, model_names, read_models, read_targets, read_users, to_load, write_lists
 from jobs.steps import Night, step_command
 

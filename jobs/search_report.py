@@ -7,11 +7,11 @@ from pyspark.sql import DataFrame
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
-from crossrec_core.frames.recommend import recommend
-from crossrec_core.frames.search_recall import COMPARED, sample_users, search_recall
+from crossrec_core.frames.lists.recommend import recommend
+from crossrec_core.frames.lists.search_recall import COMPARED, sample_users, search_recall
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.scorer import LoadModels, LoadRecall
-from crossrec_core.tensors.search import EXACT, Search
+from crossrec_core.tensors.retrieval.search import EXACT, Search
+from crossrec_core.tensors.scoring.scorer import LoadModels, LoadRecall
 from jobs.steps import Night
 
 

@@ -19,9 +19,9 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
 from crossrec_core.errors import LakeError
-from crossrec_core.frames.storage import read_table
-from crossrec_core.frames.transfer import UNTESTED_ORDER
-from crossrec_core.frames.user_frame import Target, wanted_by_everyone
+from crossrec_core.frames.evaluation.transfer import UNTESTED_ORDER
+from crossrec_core.frames.lists.user_frame import Target, wanted_by_everyone
+from crossrec_core.frames.spark.storage import read_table
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
 from jobs import blend, finetune

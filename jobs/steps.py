@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 from crossrec_core.cli.one_line import one_line, one_line_errors
 from crossrec_core.config import hash_config, read_config, to_public_tree
 from crossrec_core.errors import ConfigError
-from crossrec_core.frames.session import FOR_SMALL_LOGS, start_session
+from crossrec_core.frames.spark.session import FOR_SMALL_LOGS, start_session
 from crossrec_core.lake import Lake
 from crossrec_core.ledger import DONE, FAILED, RUNNING, StepRecord, read_steps, write_step
 from crossrec_core.settings import Settings

@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
-from crossrec_core.frames.storage import read_table, write_table
+from crossrec_core.frames.spark.storage import read_table, write_table
 from crossrec_core.tables import Table
 from jobs.steps import Night
 

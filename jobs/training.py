@@ -15,20 +15,20 @@ from tqdm import tqdm
 from crossrec_core import columns as c
 from crossrec_core.config import hash_config
 from crossrec_core.settings import FitSettings, Settings
-from crossrec_core.tensors.augment import Augmentation, augment
-from crossrec_core.tensors.batches import SEQUENCE_COLUMNS, Batch, bucket_by_length, to_batch
-from crossrec_core.tensors.distil import make_distil_step
-from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
-from crossrec_core.tensors.feed import read_batches
-from crossrec_core.tensors.finetune import build_model, silence_untouched
-from crossrec_core.tensors.fit import EpochReport, FitPlan, fit
-from crossrec_core.tensors.fit_state import FitState, load_state, save_state
-from crossrec_core.tensors.forgetting import Forgetting, forget
-from crossrec_core.tensors.negatives import Draw, draw_by_events
-from crossrec_core.tensors.pretrain import make_step
-from crossrec_core.tensors.ranks import mix_seed, sum_over_ranks, this_rank
-from crossrec_core.tensors.strategies import Step, freeze, joint_mix, learning_rates, with_source_pull
-from crossrec_core.tensors.validation import HeldOut, mean_ndcg, mean_over_domains, take_held_out
+from crossrec_core.tensors.inputs.augment import Augmentation, augment
+from crossrec_core.tensors.inputs.batches import SEQUENCE_COLUMNS, Batch, bucket_by_length, to_batch
+from crossrec_core.tensors.inputs.feed import read_batches
+from crossrec_core.tensors.inputs.forgetting import Forgetting, forget
+from crossrec_core.tensors.network.encoder import ModelConfig, SequenceModel
+from crossrec_core.tensors.training.distil import make_distil_step
+from crossrec_core.tensors.training.finetune import build_model, silence_untouched
+from crossrec_core.tensors.training.fit import EpochReport, FitPlan, fit
+from crossrec_core.tensors.training.fit_state import FitState, load_state, save_state
+from crossrec_core.tensors.training.negatives import Draw, draw_by_events
+from crossrec_core.tensors.training.pretrain import make_step
+from crossrec_core.tensors.training.ranks import mix_seed, sum_over_ranks, this_rank
+from crossrec_core.tensors.training.strategies import Step, freeze, joint_mix, learning_rates, with_source_pull
+from crossrec_core.tensors.training.validation import HeldOut, mean_ndcg, mean_over_domains, take_held_out
 from jobs.forgetting import read_forgetting
 from jobs.ground import Ground
 
@@ -80,10 +80,10 @@ def train(
 
     With ``epochs`` None it stops early on the mean validation NDCG@10 of the domains that can be validated (of
     ``target`` alone, where there is one); where none can, and with a number, it runs that many (None: all) epochs of
-    the schedule. ``strategy`` says which parameters learn from which loss (``tensors/strategies.py``). ``on_epoch`` may
-    stop it by an error. With a ``teacher`` the loss is that of distillation. Validation ranks all candidates, but cold
-    ones are no rivals in the loss: it would teach of them that they are never right, and nothing else. A small log is
-    read in smaller batches (``train.*.min_steps``).
+    the schedule. ``strategy`` says which parameters learn from which loss (``tensors/training/strategies.py``).
+    ``on_epoch`` may stop it by an error. With a ``teacher`` the loss is that of distillation. Validation ranks all
+    candidates, but cold ones are no rivals in the loss: it would teach of them that they are never right, and nothing
+    else. A small log is read in smaller batches (``train.*.min_steps``).
 
     In a process group every rank calls it and reads its share of each batch. With ``progress``, a folder (path or URL),
     what an epoch leaves is written there, and a call with the same settings and data goes on from it; the caller

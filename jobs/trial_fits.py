@@ -8,12 +8,12 @@ import torch
 from crossrec_core import columns as c
 from crossrec_core.lake import model_location
 from crossrec_core.settings import FitSettings, ModelSettings, Settings
-from crossrec_core.tensors.batches import drop_without_targets
-from crossrec_core.tensors.checkpoint import About, load_checkpoint, save_checkpoint
-from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
-from crossrec_core.tensors.finetune import as_read_by, pick_rows
-from crossrec_core.tensors.fit import EpochReport
 from crossrec_core.tensors.folders import has_file
+from crossrec_core.tensors.inputs.batches import drop_without_targets
+from crossrec_core.tensors.network.checkpoint import About, load_checkpoint, save_checkpoint
+from crossrec_core.tensors.network.encoder import ModelConfig, SequenceModel
+from crossrec_core.tensors.training.finetune import as_read_by, pick_rows
+from crossrec_core.tensors.training.fit import EpochReport
 from jobs.finetune import stage_of
 from jobs.fitted import KIND
 from jobs.folds import Fold, judged_domains

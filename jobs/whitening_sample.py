@@ -9,9 +9,9 @@ from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.item_graph import to_edges
+from crossrec_core.frames.items.item_graph import to_edges
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.whitening import Edges
+from crossrec_core.tensors.texts.whitening import Edges
 from jobs.store import Store
 
 MAX_EDGES = 1_000_000

@@ -21,7 +21,7 @@ QUICK_ON_FEW_ROWS = {
 @pytest.fixture(scope="session")
 def spark() -> Iterator["SparkSession"]:  # noqa: F821  (pyspark is imported only where a test needs it)
     """One Spark session for the whole run."""
-    from crossrec_core.frames.session import start_session
+    from crossrec_core.frames.spark.session import start_session
 
     session = start_session(
         "tests",

@@ -181,7 +181,7 @@ def sampled_users(users: Collection[str], *, seed: int) -> set[str]:
     """The users that the job draws for diversity. The draw alone is the job's own: Spark's hash of the user."""
     from pyspark.sql import SparkSession
 
-    from crossrec_core.frames.catalogue_metrics import keep_sampled_users
+    from crossrec_core.frames.evaluation.catalogue_metrics import keep_sampled_users
 
     spark = SparkSession.builder.master("local[1]").getOrCreate()
     frame = spark.createDataFrame([(user,) for user in users], f"{c.USER_ID} string")

@@ -19,9 +19,9 @@ from crossrec_core.config import read_config
 from crossrec_core.delta import write_rows
 from crossrec_core.lake import Lake, candidates_location
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.candidates import save_candidates
-from crossrec_core.tensors.scorer import LoadModels, LoadScorer, ModelFolder
-from crossrec_core.tensors.search import Search
+from crossrec_core.tensors.retrieval.candidates import save_candidates
+from crossrec_core.tensors.retrieval.search import Search
+from crossrec_core.tensors.scoring.scorer import LoadModels, LoadScorer, ModelFolder
 
 FINGERPRINT = "0123abcd-20"
 MAX_LEN = 4

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from crossrec_core.tensors.user_batch import Ragged, UserBatch
+from crossrec_core.tensors.inputs.user_batch import Ragged, UserBatch
 
 
 def batch_of(

@@ -18,7 +18,7 @@ from benchmarks.fewshot_suite.item_table import ItemTable
 from benchmarks.fewshot_suite.likeness import Likeness, fit_likeness, weigh
 from benchmarks.fewshot_suite.ratings import Ratings
 from benchmarks.fewshot_suite.splits import Drawn
-from crossrec_core.tensors.task_features import Tasks
+from crossrec_core.tensors.meta_learning.task_features import Tasks
 
 LOWEST, HIGHEST = 1.0, 5.0
 DOMAIN = 1  # the product's heads know domains; here is one

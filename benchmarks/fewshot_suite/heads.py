@@ -14,10 +14,17 @@ from torch.nn import functional as F
 from benchmarks.fewshot_suite.features import DOMAIN, NUM_SAID, SCORE, Described, to_tasks, with_one
 from benchmarks.fewshot_suite.measures import tuning_value
 from benchmarks.fewshot_suite.splits import draw_sizes, draw_tasks, keep_support
-from crossrec_core.tensors.bayes_head import Prior, Support, moderated_logits, predict
-from crossrec_core.tensors.meta import train_heads
-from crossrec_core.tensors.meta_heads import HEADS, NEWTON_STEPS, POOLED, GradientHead, HeadConfig, build_head
-from crossrec_core.tensors.task_features import Tasks
+from crossrec_core.tensors.meta_learning.bayes_head import Prior, Support, moderated_logits, predict
+from crossrec_core.tensors.meta_learning.meta import train_heads
+from crossrec_core.tensors.meta_learning.meta_heads import (
+    HEADS,
+    NEWTON_STEPS,
+    POOLED,
+    GradientHead,
+    HeadConfig,
+    build_head,
+)
+from crossrec_core.tensors.meta_learning.task_features import Tasks
 
 BAYES_LINEAR = "bayes_linear"
 START_PRECISION, SAID_PRECISION = 5.0, 20.0

@@ -15,10 +15,10 @@ from torch import nn
 from benchmarks.fewshot_suite.one_split import segment_of
 from crossrec_core import columns as c
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.learning_curves import split_users
-from crossrec_core.tensors.meta_heads import POOLED
-from crossrec_core.tensors.meta_validation import LIST_LENGTH, Answer, Judged, judge
-from crossrec_core.tensors.validation import HeldOut, take_held_out
+from crossrec_core.tensors.meta_learning.learning_curves import split_users
+from crossrec_core.tensors.meta_learning.meta_heads import POOLED
+from crossrec_core.tensors.meta_learning.meta_validation import LIST_LENGTH, Answer, Judged, judge
+from crossrec_core.tensors.training.validation import HeldOut, take_held_out
 from jobs.ground import Ground
 from jobs.heads import judged_domains, new_head, on_device, read_model, to_answers, to_asking, train
 

@@ -21,8 +21,8 @@ from scipy.sparse import csr_matrix
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.metrics import to_user_metrics, to_user_values
-from crossrec_core.frames.storage import read_table
+from crossrec_core.frames.evaluation.metrics import to_user_metrics, to_user_values
+from crossrec_core.frames.spark.storage import read_table
 from crossrec_core.lake_reader import read_arrow
 from crossrec_core.settings import Settings
 from jobs.steps import Night

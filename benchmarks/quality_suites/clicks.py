@@ -16,7 +16,7 @@ from benchmarks.quality_suites.finished import Finished
 from benchmarks.quality_suites.suite import ALL, BEST_CONSTANT, LOSSES, Suite
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.click_metrics import USER_SUMS
+from crossrec_core.frames.evaluation.click_metrics import USER_SUMS
 from crossrec_core.lake_reader import read_rows
 from jobs.steps import Night
 

@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks.quality_suites.cells import OWN_SEGMENTS
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.transfer import Difference, choose
+from crossrec_core.frames.evaluation.transfer import Difference, choose
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
 from jobs.steps import Night

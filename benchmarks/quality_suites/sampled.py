@@ -7,11 +7,11 @@ from pyspark.sql import functions as F
 
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.recommend import recommend
-from crossrec_core.frames.storage import read_table
-from crossrec_core.frames.user_frame import wanted_by_truth, with_pairs
+from crossrec_core.frames.lists.recommend import recommend
+from crossrec_core.frames.lists.user_frame import wanted_by_truth, with_pairs
+from crossrec_core.frames.spark.storage import read_table
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.sampled_ranks import LoadSampledRanks
+from crossrec_core.tensors.scoring.sampled_ranks import LoadSampledRanks
 from jobs.lists import model_names, read_models, read_targets, read_users, to_load
 from jobs.steps import Night
 

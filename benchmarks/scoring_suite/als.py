@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from benchmarks.scoring_suite.scene import Scene
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.storage import read_table
+from crossrec_core.frames.spark.storage import read_table
 
 
 def fit_als(scene: Scene, rank: int) -> ALSModel:

@@ -18,7 +18,7 @@ from benchmarks.scoring_suite.scene import Scene, Shape
 from benchmarks.workers import Command, workers
 from crossrec_core import columns as c
 from crossrec_core import tables as t
-from crossrec_core.frames.storage import read_table
+from crossrec_core.frames.spark.storage import read_table
 from jobs.serve import make_lists
 
 OWN_WORKER = Path(__file__).resolve().parents[1] / "scoring_worker.py"

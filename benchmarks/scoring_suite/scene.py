@@ -26,7 +26,7 @@ from crossrec_core.delta import write_rows
 from crossrec_core.lake import candidates_location
 from crossrec_core.lake_reader import read_arrow
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
+from crossrec_core.tensors.inputs.batches import SEQUENCE_COLUMNS
 from jobs import clean, prepare
 from jobs.fitted import model_row, save_model
 from jobs.ground import read_ground

@@ -17,11 +17,11 @@ from crossrec_core.lake import Lake, candidates_location
 from crossrec_core.lake_reader import Answer, connect, parts_of, query
 from crossrec_core.ledger import read_steps
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.ranked_lists import Columns, rank_batch
-from crossrec_core.tensors.scorer import LoadModels, ModelFolder, load_models
-from crossrec_core.tensors.search import Search
-from crossrec_core.tensors.topk import BLOCK_ITEMS
-from crossrec_core.tensors.user_batch import Ragged, UserBatch
+from crossrec_core.tensors.inputs.user_batch import Ragged, UserBatch
+from crossrec_core.tensors.retrieval.search import Search
+from crossrec_core.tensors.retrieval.topk import BLOCK_ITEMS
+from crossrec_core.tensors.scoring.ranked_lists import Columns, rank_batch
+from crossrec_core.tensors.scoring.scorer import LoadModels, ModelFolder, load_models
 
 LISTS = (c.ITEM_NUMS, c.DOMAIN_NUMS, c.ACTION_NUMS, c.GAP_BUCKETS, c.EVENT_ORDERS)
 TABLES = (t.USER_IDS, t.LABEL_IDS, t.SEQUENCES, t.HISTORIES, t.USER_LIKES, t.MODELS, t.ITEM_FEATURES)

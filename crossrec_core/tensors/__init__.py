@@ -1,1 +1,1 @@
-"""The torch room: tensors in, tensors out; IO only in feed, text, checkpoint and scorer."""
+"""The torch room: tensors in, tensors out. A file that reads or writes says IO in its docstring."""

@@ -8,7 +8,7 @@ from benchmarks.fewshot_suite.heads import BAYES_LINEAR, Asked, HeadPlan, Linear
 from benchmarks.fewshot_suite.item_table import ItemPlan, fit_items
 from benchmarks.fewshot_suite.one_split import truth_of
 from benchmarks.fewshot_suite.splits import draw_tasks, keep_support
-from crossrec_core.tensors.meta_heads import HEADS, POOLED
+from crossrec_core.tensors.meta_learning.meta_heads import HEADS, POOLED
 from tests.benchmarks.made_ratings import made_ratings
 
 TRAIN, VALID = torch.arange(90), torch.arange(90, 120)

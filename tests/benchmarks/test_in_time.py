@@ -8,8 +8,8 @@ import pytest
 from benchmarks.fewshot_suite.in_time import METHODS, judge_heads, with_events
 from crossrec_core import columns as c
 from crossrec_core.lake import Lake
-from crossrec_core.tensors.learning_curves import split_users
-from crossrec_core.tensors.meta_validation import in_context, judge
+from crossrec_core.tensors.meta_learning.learning_curves import split_users
+from crossrec_core.tensors.meta_learning.meta_validation import in_context, judge
 from jobs import pretrain
 from jobs.ground import read_ground
 from jobs.heads import on_device, read_model, to_asking

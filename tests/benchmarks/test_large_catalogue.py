@@ -7,8 +7,8 @@ import torch
 
 from benchmarks import large_catalogue as large
 from crossrec_core.errors import CrossRecError
-from crossrec_core.tensors.item_vectors import MappedVectors
-from crossrec_core.tensors.search import APPROXIMATE, COMPRESSED, EXACT
+from crossrec_core.tensors.retrieval.item_vectors import MappedVectors
+from crossrec_core.tensors.retrieval.search import APPROXIMATE, COMPRESSED, EXACT
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from crossrec_core.delta import write_rows
 from crossrec_core.lake import Lake, candidates_location, model_location
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.ledger import publish
-from crossrec_core.tensors.candidates import save_candidates
+from crossrec_core.tensors.retrieval.candidates import save_candidates
 from tests.small_lake import DOMAIN_NUMS, small_settings, write_run
 
 ITEMS = {1: [11, 12, 13], 2: [21, 22, 23]}

@@ -7,8 +7,8 @@ import pytest
 from crossrec_core import tables as t
 from crossrec_core.config import read_config
 from crossrec_core.errors import ConfigError, CrossRecError, InputError
-from crossrec_core.frames.storage import read_table
-from crossrec_core.frames.storage import write_table as write_whole_table
+from crossrec_core.frames.spark.storage import read_table
+from crossrec_core.frames.spark.storage import write_table as write_whole_table
 from jobs import clean
 from jobs.steps import Night
 from tests.frames.plans import COLLECTED, check_plan, nodes, shown_frames

@@ -24,8 +24,8 @@ from crossrec_core.demo.world import (
 )
 from crossrec_core.lake import model_location
 from crossrec_core.lake_reader import read_rows
-from crossrec_core.tensors.checkpoint import load_about
 from crossrec_core.tensors.folders import has_file
+from crossrec_core.tensors.network.checkpoint import load_about
 from jobs.nightly import STEPS
 from jobs.steps import Night, run_step, start_night
 

@@ -12,11 +12,11 @@ from crossrec_core import tables as t
 from crossrec_core.errors import ConfigError
 from crossrec_core.lake import Lake, candidates_location
 from crossrec_core.lake_reader import read_rows
-from crossrec_core.tensors.block_scores import candidates_of
-from crossrec_core.tensors.candidates import load_candidates
-from crossrec_core.tensors.compress import load_int8
-from crossrec_core.tensors.list_validation import mean_list_ndcg
-from crossrec_core.tensors.scorer import LOADERS
+from crossrec_core.tensors.blending.list_validation import mean_list_ndcg
+from crossrec_core.tensors.retrieval.block_scores import candidates_of
+from crossrec_core.tensors.retrieval.candidates import load_candidates
+from crossrec_core.tensors.scoring.scorer import LOADERS
+from crossrec_core.tensors.training.compress import load_int8
 from jobs import compress, finetune, pretrain
 from jobs.ground import read_held_out
 from jobs.steps import Night

@@ -14,9 +14,9 @@ from crossrec_core.errors import CrossRecError
 from crossrec_core.lake import Lake, model_location
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.tables import SEQUENCES, TRAINING_LOG
-from crossrec_core.tensors.checkpoint import load_checkpoint
 from crossrec_core.tensors.folders import has_file
-from crossrec_core.tensors.ranks import sum_over_ranks, this_rank
+from crossrec_core.tensors.network.checkpoint import load_checkpoint
+from crossrec_core.tensors.training.ranks import sum_over_ranks, this_rank
 from jobs import pretrain
 from jobs.distributed import count_ranks, train_on_ranks
 from jobs.ground import read_ground

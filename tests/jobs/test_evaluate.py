@@ -15,9 +15,9 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.config import read_config
 from crossrec_core.delta import write_rows
-from crossrec_core.frames.click_metrics import USER_SUMS
-from crossrec_core.frames.segments import SEGMENTS
-from crossrec_core.frames.storage import read_table
+from crossrec_core.frames.evaluation.click_metrics import USER_SUMS
+from crossrec_core.frames.prepared.segments import SEGMENTS
+from crossrec_core.frames.spark.storage import read_table
 from crossrec_core.lake import Lake
 from crossrec_core.settings import Settings
 from jobs import evaluate

@@ -20,12 +20,12 @@ from crossrec_core.lake import Lake, candidates_location, model_location
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
 from crossrec_core.tables import Table
-from crossrec_core.tensors.block_scores import FILL_TOP, candidates_of
-from crossrec_core.tensors.candidates import load_candidates
+from crossrec_core.tensors.blending.list_validation import mean_list_ndcg, to_users
 from crossrec_core.tensors.folders import read_json, read_tensors
-from crossrec_core.tensors.list_validation import mean_list_ndcg, to_users
-from crossrec_core.tensors.scorer import LOADERS
-from crossrec_core.tensors.text import ENCODER_NAME
+from crossrec_core.tensors.retrieval.block_scores import FILL_TOP, candidates_of
+from crossrec_core.tensors.retrieval.candidates import load_candidates
+from crossrec_core.tensors.scoring.scorer import LOADERS
+from crossrec_core.tensors.texts.text import ENCODER_NAME
 from jobs import fit_baselines
 from jobs.baseline_settings import DIRECT, IALS, KINDS, grid
 from jobs.ground import read_held_out

@@ -11,12 +11,12 @@ import torch
 from crossrec_core import columns as c
 from crossrec_core.config import read_config
 from crossrec_core.errors import ConfigError
-from crossrec_core.frames.splits import DAY_US
+from crossrec_core.frames.prepared.splits import DAY_US
 from crossrec_core.lake import Lake
-from crossrec_core.tensors.batches import SEQUENCE_COLUMNS
-from crossrec_core.tensors.candidates import Candidates
-from crossrec_core.tensors.feed import read_batches
-from crossrec_core.tensors.validation import HeldOut
+from crossrec_core.tensors.inputs.batches import SEQUENCE_COLUMNS
+from crossrec_core.tensors.inputs.feed import read_batches
+from crossrec_core.tensors.retrieval.candidates import Candidates
+from crossrec_core.tensors.training.validation import HeldOut
 from jobs.folds import make_folds
 from jobs.ground import Ground
 from jobs.steps import Night

@@ -12,10 +12,10 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.lake import Lake, model_location
 from crossrec_core.lake_reader import read_rows
-from crossrec_core.tensors.checkpoint import load_about, load_checkpoint
-from crossrec_core.tensors.meta_artifacts import load_head
-from crossrec_core.tensors.neural_scorer import in_context_scorer
-from crossrec_core.tensors.scorer import load_models
+from crossrec_core.tensors.meta_learning.meta_artifacts import load_head
+from crossrec_core.tensors.network.checkpoint import load_about, load_checkpoint
+from crossrec_core.tensors.scoring.neural_scorer import in_context_scorer
+from crossrec_core.tensors.scoring.scorer import load_models
 from jobs import blend, finetune, meta_train, one_model, pretrain
 from jobs.adapted import is_adapted
 from jobs.lists import read_models, to_load

@@ -14,9 +14,9 @@ from crossrec_core.errors import ConfigError
 from crossrec_core.lake import model_location
 from crossrec_core.lake_reader import read_arrow
 from crossrec_core.ledger import DONE, published_run, read_steps
-from crossrec_core.tensors.block_scores import FILL_TOP
-from crossrec_core.tensors.checkpoint import load_about
-from crossrec_core.tensors.scorer import load_models
+from crossrec_core.tensors.network.checkpoint import load_about
+from crossrec_core.tensors.retrieval.block_scores import FILL_TOP
+from crossrec_core.tensors.scoring.scorer import load_models
 from jobs import serve
 from jobs.lists import to_load, to_model
 from jobs.nightly import STEPS, choose_steps

@@ -11,7 +11,7 @@ from crossrec_core import tables as t
 from crossrec_core.config import read_config
 from crossrec_core.delta import write_rows
 from crossrec_core.errors import InputError
-from crossrec_core.frames.storage import read_table, write_table
+from crossrec_core.frames.spark.storage import read_table, write_table
 from crossrec_core.lake import Lake
 from jobs import prepare
 from jobs.steps import Night

@@ -20,7 +20,7 @@ from crossrec_core.lake_reader import connect, query, read_rows
 from crossrec_core.ledger import published_run
 from crossrec_core.settings import Settings
 from crossrec_core.tensors.folders import open_folder
-from crossrec_core.tensors.ranker import load_ranker
+from crossrec_core.tensors.probability.ranker import load_ranker
 from jobs import publish, refresh
 from jobs.nightly import STEPS
 from jobs.steps import run_step, start_night

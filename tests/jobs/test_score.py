@@ -12,12 +12,12 @@ from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.lake import Lake
 from crossrec_core.lake_reader import read_rows
-from crossrec_core.tensors.cells import CELLS_FILE
+from crossrec_core.tensors.retrieval.cells import CELLS_FILE
 from jobs import score
 from jobs.steps import Night
 from tests import scoring_world as world
 from tests.oracles import filled_list, transition_scores
-from tests.tensors.test_neural_scorer import write_neural
+from tests.tensors.scoring.test_neural_scorer import write_neural
 
 pytestmark = pytest.mark.spark
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from crossrec_core.config import DEFAULTS, read_config
-from crossrec_core.frames.session import FOR_SMALL_LOGS
+from crossrec_core.frames.spark.session import FOR_SMALL_LOGS
 from jobs.steps import PACKED, SMALL_LOGS, spark_options
 
 

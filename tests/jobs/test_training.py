@@ -15,10 +15,10 @@ from crossrec_core.config import read_config
 from crossrec_core.delta import write_rows
 from crossrec_core.lake import Lake, candidates_location, model_location
 from crossrec_core.lake_reader import read_rows
-from crossrec_core.tensors.candidates import load_candidates
-from crossrec_core.tensors.checkpoint import load_checkpoint
-from crossrec_core.tensors.fit_state import save_state
 from crossrec_core.tensors.folders import read_tensors
+from crossrec_core.tensors.network.checkpoint import load_checkpoint
+from crossrec_core.tensors.retrieval.candidates import load_candidates
+from crossrec_core.tensors.training.fit_state import save_state
 from jobs import embed_text, finetune, pretrain, training
 from jobs.ground import read_ground
 from jobs.steps import Night

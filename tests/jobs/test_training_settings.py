@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from crossrec_core.config import read_config
-from crossrec_core.tensors.finetune import build_model
+from crossrec_core.tensors.training.finetune import build_model
 from jobs.training import train
 from tests.jobs.test_folds import SETTINGS, ground_of, write_users
 

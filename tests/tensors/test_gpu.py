@@ -7,15 +7,15 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from crossrec_core.tensors import fused_softmax
-from crossrec_core.tensors.batches import move_batch, to_batch
 from crossrec_core.tensors.devices import autocast
-from crossrec_core.tensors.fit import FitPlan, fit
-from crossrec_core.tensors.fit_state import load_state, save_state
-from crossrec_core.tensors.meta_heads import HeadConfig, build_head
-from crossrec_core.tensors.pretrain import make_step
-from crossrec_core.tensors.validation import HeldOut, mean_ndcg
-from tests.tensors.test_meta import ADAPTING, F, linear_world
+from crossrec_core.tensors.inputs.batches import move_batch, to_batch
+from crossrec_core.tensors.meta_learning.meta_heads import HeadConfig, build_head
+from crossrec_core.tensors.training import fused_softmax
+from crossrec_core.tensors.training.fit import FitPlan, fit
+from crossrec_core.tensors.training.fit_state import load_state, save_state
+from crossrec_core.tensors.training.pretrain import make_step
+from crossrec_core.tensors.training.validation import HeldOut, mean_ndcg
+from tests.tensors.meta_learning.test_meta import ADAPTING, F, linear_world
 from tests.tensors.worlds import parity_columns, random_columns, tiny_attributes, tiny_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from crossrec_core.tensors.encoder import ModelConfig, SequenceModel
-from crossrec_core.tensors.finetune import build_model
-from crossrec_core.tensors.items import ItemAttributes, no_attributes
+from crossrec_core.tensors.network.encoder import ModelConfig, SequenceModel
+from crossrec_core.tensors.network.items import ItemAttributes, no_attributes
+from crossrec_core.tensors.training.finetune import build_model
 
 
 def config(**changes: object) -> ModelConfig:

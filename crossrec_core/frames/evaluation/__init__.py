@@ -1,0 +1,1 @@
+"""Lists and truth in, metrics with intervals and the guard's decisions out."""

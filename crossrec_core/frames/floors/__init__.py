@@ -1,0 +1,1 @@
+"""Known events in, simple models out: what a network must beat, and the prior inside it."""

@@ -1,0 +1,1 @@
+"""Catalogues in, what is known of an item besides its number out."""

@@ -1,0 +1,1 @@
+"""Users in, ranked lists out, by a scorer that is handed in."""

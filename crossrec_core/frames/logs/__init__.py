@@ -1,0 +1,1 @@
+"""Raw files in, clean events and rejects with a reason out."""

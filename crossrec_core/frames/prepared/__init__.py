@@ -1,0 +1,1 @@
+"""Clean events in, what every model stands on out: numbers, splits, sequences, histories, popularity, truth."""

@@ -1,0 +1,1 @@
+"""Counted and factorised models in, scores out: nothing here is learned by gradients."""

@@ -1,0 +1,1 @@
+"""Parquet and pandas in, batches of tensors out."""

@@ -1,0 +1,1 @@
+"""Sequences of events in, vectors out: item vectors, the encoders and their parts, and the folder that keeps them."""

@@ -1,0 +1,1 @@
+"""Item texts in, whitened vectors out."""
