@@ -1,4 +1,4 @@
-"""Sources and a fitted blend in, a block scorer out; and the pool of candidates that a blend is fitted on.
+"""Sources and a fitted blend in, a block scorer out; and the pool of candidates that a blend is fitted on (IO: its file).
 
 B users, V candidates, K models, J features of a candidate, M places of a pool, P pairs of a user and a candidate.
 """

@@ -1,4 +1,4 @@
-"""Pairs of a user and an item in, P(y=1|u,c) = sigmoid(w . phi(u,c)) out.
+"""Pairs of a user and an item in, P(y=1|u,c) = sigmoid(w . phi(u,c)) out; and its files (IO).
 
 phi comes from the large model. P pairs, H of them that calibrate, D width, F = NUM_FEATURES, or two more where
 the domain is rated. A refit turns the model's coordinates as it likes, so phi holds nothing but what a rotation leaves
