@@ -1,6 +1,6 @@
-"""Sources and a fitted blend in, a block scorer out; and the pool of candidates that a blend is fitted on (IO: its file).
+"""Sources and a fitted blend in, a block scorer out; and the pool of candidates that a blend is fitted on.
 
-B users, V candidates, K models, J features of a candidate, M places of a pool, P pairs of a user and a candidate.
+B users, V candidates, K models, J features of a candidate, M places of a pool, P pairs of a user and a candidate. IO: its file.
 """
 
 from collections.abc import Sequence

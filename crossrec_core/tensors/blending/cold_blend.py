@@ -7,7 +7,7 @@ Counted and popularity evidence cannot exist for them, and phi says "never" wher
 where the first sum takes the mean phi_j of the pools for all evidence but that of texts (t), the weights d are fitted
 on touched candidates that are treated as cold, and the shift spends on them what may be lost (``cold_fit``).
 
-B users, P pairs, J features of a candidate, T of them about texts, F features of a user.
+B users, P pairs, J features of a candidate, T of them about texts, F features of a user. IO: its file.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A trained model in, the same model in eight bits out: item vectors and linear maps, for scoring only; and its folder (IO).
+"""A trained model in, the same model in eight bits out: item vectors and linear maps, for scoring; and its folder (IO).
 
 One scale per row (``int8``). Item vectors (id + text, already added) and the weights of linear maps are stored so; the
 maps round their inputs row by row too (dynamic quantisation) and multiply whole numbers, which is exact, so a row's
