@@ -1,6 +1,7 @@
 """Sources and a fitted blend in, a block scorer out; and the pool of candidates that a blend is fitted on.
 
-B users, V candidates, K models, J features of a candidate, M places of a pool, P pairs of a user and a candidate. IO: its file.
+B users, V candidates, K models, J features of a candidate, M places of a pool, P pairs of a user and a candidate.
+IO: the file of the blend.
 """
 
 from collections.abc import Sequence
