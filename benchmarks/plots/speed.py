@@ -56,7 +56,7 @@ def prepare(read: Read) -> Plot:
 def scoring(read: Read) -> Plot:
     """Users per second from lake to lake."""
     panels = []
-    for name in ("scoring_job", "scoring_job_100k"):
+    for name in ("scoring_job", "scoring_job_200k", "scoring_job_100k"):
         found = read(name)
         settings = found["settings"]
         panels.append(
