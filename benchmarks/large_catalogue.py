@@ -32,7 +32,7 @@ from benchmarks.report import write_report
 from crossrec_core.errors import CrossRecError
 from crossrec_core.tensors.inputs.user_batch import Ragged
 from crossrec_core.tensors.retrieval.block_scores import BlockScores, Product
-from crossrec_core.tensors.retrieval.cells import build_cells, open_cells
+from crossrec_core.tensors.retrieval.cells import Cells, build_cells, open_cells
 from crossrec_core.tensors.retrieval.int8 import Int8Rows, compress_table
 from crossrec_core.tensors.retrieval.item_vectors import FLOAT_BYTES, MappedVectors
 from crossrec_core.tensors.retrieval.search import APPROXIMATE, COMPRESSED, EXACT, Search, find_exactly, find_in_pool
@@ -154,7 +154,7 @@ def in_own_process(asked: Asked, kind: str, shard_bytes: int) -> Found:
 
 
 def search_once(asked: Asked, kind: str, shard_bytes: int) -> Found:
-    """Lists of one batch of users; a small batch before it compiles what is compiled, and is not timed."""
+    """Lists of one batch of users; four of them before compile what is compiled, and are not timed."""
     torch.set_num_threads(asked.threads)
     vectors_at = MappedVectors(asked.file, NAME, shard_bytes=shard_bytes)
     started = time.perf_counter()
@@ -169,24 +169,35 @@ def search_once(asked: Asked, kind: str, shard_bytes: int) -> Found:
     queries_BD = torch.from_numpy(draw_around(centres, asked.users, np.random.default_rng(2)))
     rows_S = torch.arange(asked.users).repeat_interleave(asked.seen)
     seen = Ragged(rows_S, torch.randint(vectors_at.num_items, (len(rows_S),), generator=generator))
-    scores = BlockScores(
-        block=lambda lo, hi: queries_BD @ vectors_at(slice(lo, hi)).T,
-        at=lambda rows_P, positions_P: (queries_BD[rows_P] * vectors_at(positions_P)).sum(dim=1),
-        is_personal_B=torch.ones(asked.users, dtype=torch.bool),
-        probability=None,
-        product=Product(queries_BD, vectors_at, lambda: small, cells),
-    )
     search = Search(asked.n, kind=kind, num_probes=asked.num_probes)
-    find_exactly(search, scores, min(vectors_at.num_items, 4096), Ragged(rows_S[:0], rows_S[:0]))
+    nothing_seen = Ragged(rows_S[:0], rows_S[:0])
+    find(search, scores_of(queries_BD[:4], vectors_at, small, cells), vectors_at.num_items, nothing_seen)
     started = time.perf_counter()
-    if kind != EXACT:
-        positions_BN, scores_BN, holds_B = find_in_pool(search, scores, seen)
-        assert bool(holds_B.all()), "someone here has no whole list"
-    else:
-        positions_BN, scores_BN = find_exactly(search, scores, vectors_at.num_items, seen)
+    scores = scores_of(queries_BD, vectors_at, small, cells)
+    positions_BN, scores_BN = find(search, scores, vectors_at.num_items, seen)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Found(positions_BN, scores_BN, prepare_s, seconds, peak / MIB)
+
+
+def scores_of(queries_BD: Tensor, vectors_at: MappedVectors, small: Int8Rows, cells: Cells | None) -> BlockScores:
+    """What a model that multiplies vectors gives to the search."""
+    return BlockScores(
+        block=lambda lo, hi: queries_BD @ vectors_at(slice(lo, hi)).T,
+        at=lambda rows_P, positions_P: (queries_BD[rows_P] * vectors_at(positions_P)).sum(dim=1),
+        is_personal_B=torch.ones(len(queries_BD), dtype=torch.bool),
+        probability=None,
+        product=Product(queries_BD, vectors_at, lambda: small, cells),
+    )
+
+
+def find(search: Search, scores: BlockScores, num_items: int, seen: Ragged) -> tuple[Tensor, Tensor]:
+    """Lists by the search's kind."""
+    if search.kind == EXACT:
+        return find_exactly(search, scores, num_items, seen)
+    positions_BN, scores_BN, holds_B = find_in_pool(search, scores, seen)
+    assert bool(holds_B.all()), "someone here has no whole list"
+    return positions_BN, scores_BN
 
 
 def recall(exact: Found, found: Found) -> float:

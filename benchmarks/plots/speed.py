@@ -89,12 +89,14 @@ def feed(read: Read) -> Plot:
 
 def training(read: Read) -> Plot:
     """Sequences per second of an epoch, by loss."""
+    found = read("train_two_threads")
     panels = [
         Panel(
-            title=f"{run['log']}, {run['loss']}", axis="sequences per second, one thread",
+            title=f"{run['log']}, {run['loss']}",
+            axis=f"sequences per second, {found['settings']['threads']} threads",
             marks=_marks(run["results"], "sequences_per_s"), bars=True,
         )
-        for run in read("train")["runs"]
+        for run in found["runs"]
     ]  # fmt: skip
     return Plot(
         name="training", caption="An epoch of training at equal width, depth and length", panels=panels, columns=2

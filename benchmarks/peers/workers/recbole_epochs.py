@@ -51,7 +51,9 @@ for epoch in range(job.epochs):
     end_turn(job)
 
 model.eval()
-nums_V = dataset.token2id("item_id", [f"i{num}" for num in range(1, task["num_items"] + 1)])
+own_nums = dataset.field2token_id["item_id"]
+# It knows no item that only a last event names: that one is ranked with the vector of its empty place, zero
+nums_V = np.array([own_nums.get(f"i{num}", 0) for num in range(1, task["num_items"] + 1)])
 own_of = np.concatenate([[0], nums_V])
 items_UL = torch.from_numpy(own_of[padded(job.sequences, task["length"])])
 lengths_U = (items_UL != 0).sum(dim=1)

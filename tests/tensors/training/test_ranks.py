@@ -23,7 +23,7 @@ PLAN = FitPlan(
 RUN = """
 import pickle, sys
 import torch.distributed as dist
-from tests.tensors import test_ranks
+from tests.tensors.training import test_ranks
 rank, size, name, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
 result = getattr(test_ranks, name)(rank)
