@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from crossrec_core.tensors.devices import as_multiplied
 from crossrec_core.tensors.training.fused_softmax import MIN_ROWS, block_logits
 
+BLOCK_LOGITS = 2**19  # 2 MiB of float32 stay in a core's cache; negatives are few, so that these are rows enough
 ABSENT = -1e30  # a logit that is out; where all are, -inf would make their softmax nan
 
 
@@ -49,7 +50,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
         queries_grad_PD, targets_grad_PD = (torch.empty_like(each, dtype=summed) for each in (queries_PD, targets_PD))
         negatives_grad_KD = torch.zeros_like(negatives_KD, dtype=summed)
         loss = torch.zeros((), dtype=torch.float32, device=queries_PD.device)
-        num_rows = max(MIN_ROWS, block_logits(queries_PD.device) // len(negatives_KD))
+        num_rows = max(MIN_ROWS, block_logits(queries_PD.device, BLOCK_LOGITS) // len(negatives_KD))
         for start in range(0, num_positions, num_rows):
             rows = slice(start, start + num_rows)
             queries_RD, targets_RD = queries_PD[rows], targets_PD[rows]

@@ -32,7 +32,7 @@ def as_torch_does(vectors, target_nums_P, negative_nums_K, log_expected_K, smoot
 @pytest.mark.parametrize("rows", [1, 8, 64])
 def test_loss_and_gradients_are_those_of_the_whole_logits_for_every_block_of_rows(monkeypatch, rows, smoothing):
     monkeypatch.setattr(fused_sampled, "MIN_ROWS", rows)
-    monkeypatch.setattr(fused_sampled, "block_logits", lambda device: 1)
+    monkeypatch.setattr(fused_sampled, "BLOCK_LOGITS", 1)
     vectors, *rest = random_case()
     expected = as_torch_does(vectors, *rest, smoothing)
     wanted = torch.autograd.grad(3 * expected, vectors)
@@ -62,7 +62,7 @@ def test_large_logits_do_not_overflow():
 
 def test_autocast_keeps_sums_in_float32_and_moves_loss_and_gradients_by_its_rounding_only(monkeypatch):
     monkeypatch.setattr(fused_sampled, "MIN_ROWS", 8)  # five hundred blocks add up
-    monkeypatch.setattr(fused_sampled, "block_logits", lambda device: 1)
+    monkeypatch.setattr(fused_sampled, "BLOCK_LOGITS", 1)
     vectors, *rest = random_case(dtype=torch.float32, num_positions=4_000)
     expected = sampled_cross_entropy(*vectors, *rest)
     wanted = torch.autograd.grad(expected, vectors)

@@ -45,14 +45,19 @@ def test_half_precision_inputs_give_a_float32_loss_and_half_gradients():
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
 
 
-def test_autocast_keeps_sums_in_float32_and_moves_loss_and_gradients_by_its_rounding_only(monkeypatch):
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("cached", [1, 3, 5, 100])
+def test_autocast_keeps_sums_in_float32_and_moves_loss_and_gradients_by_its_rounding_only(
+    monkeypatch, cached, smoothing
+):
     monkeypatch.setattr(fused_softmax, "MIN_ROWS", 8)  # five hundred blocks add up
-    monkeypatch.setattr(fused_softmax, "BLOCK_LOGITS", 1)
-    queries_PD, vectors_VD, places_P = random_case(num_positions=4_000, dtype=torch.float32)
-    expected = linear_cross_entropy(queries_PD, vectors_VD, places_P)
+    monkeypatch.setattr(fused_softmax, "HALF_BLOCK_LOGITS", 1)
+    monkeypatch.setattr(fused_softmax, "CACHED_LOGITS", cached * 23)  # rows that are turned at a time
+    queries_PD, vectors_VD, places_P = random_case(num_positions=4_001, dtype=torch.float32)
+    expected = linear_cross_entropy(queries_PD, vectors_VD, places_P, smoothing=smoothing)
     wanted = torch.autograd.grad(expected, (queries_PD, vectors_VD))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = linear_cross_entropy(queries_PD, vectors_VD, places_P)
+        found = linear_cross_entropy(queries_PD, vectors_VD, places_P, smoothing=smoothing)
     got = torch.autograd.grad(found, (queries_PD, vectors_VD))
     torch.testing.assert_close(found, expected, rtol=0.01, atol=0.0)
     for own, other in zip(got, wanted, strict=True):
