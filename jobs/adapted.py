@@ -16,7 +16,7 @@ from crossrec_core.tensors.network.checkpoint import About
 from crossrec_core.tensors.scoring.scorer import HEAD
 from jobs.fitted import model_row
 from jobs.ground import Ground
-from jobs.pretrain import settings_found
+from jobs.refits import settings_found
 from jobs.steps import Night
 
 

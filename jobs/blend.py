@@ -45,7 +45,7 @@ from crossrec_core.tensors.retrieval.block_scores import candidates_of
 from crossrec_core.tensors.scoring.scorer import BLEND, load_source
 from jobs.ground import Ground, read_ground, read_labelled_pairs
 from jobs.one_model import fit_one
-from jobs.pretrain import purposes_to_fit
+from jobs.refits import purposes_to_fit
 from jobs.steps import Night, step_command
 
 

@@ -36,11 +36,12 @@ from crossrec_core.tensors.training.distil import student_config
 from crossrec_core.tensors.training.finetune import as_read_by, pick_rows
 from crossrec_core.tensors.training.fit import EpochReport
 from crossrec_core.tensors.training.validation import mean_ndcg
-from jobs.finetune import NEURAL, fit_domain_ranker, stage_of
 from jobs.fitted import KIND, as_found, describe_fit, log_rows, model_row, save_model, write_log
 from jobs.ground import Ground, read_ground
 from jobs.lists import FittedModel, read_models
-from jobs.pretrain import purposes_to_fit, settings_found
+from jobs.networks import NEURAL, stage_of
+from jobs.rankers import fit_domain_ranker
+from jobs.refits import purposes_to_fit, settings_found
 from jobs.steps import Night, step_command
 from jobs.training import new_model, train
 

@@ -25,15 +25,9 @@ from pyspark.sql import SparkSession
 from crossrec_core import columns as c
 from crossrec_core import tables as t
 from crossrec_core.delta import write_rows
-from crossrec_core.lake import model_location
 from crossrec_core.settings import FitSettings, Settings
-from crossrec_core.tensors.folders import has_file
-from crossrec_core.tensors.meta_learning.pairs import phi_of_pairs
-from crossrec_core.tensors.network.checkpoint import load_checkpoint
 from crossrec_core.tensors.network.encoder import SequenceModel
-from crossrec_core.tensors.probability.likes import like_features
-from crossrec_core.tensors.probability.ranker import Ranker, fit_ranker, recalibrate
-from crossrec_core.tensors.retrieval.block_scores import candidates_of
+from crossrec_core.tensors.probability.ranker import recalibrate
 from crossrec_core.tensors.training.finetune import (
     as_read_by,
     best_strategy,
@@ -43,20 +37,14 @@ from crossrec_core.tensors.training.finetune import (
     untested_strategy,
 )
 from jobs.fitted import as_found, describe_fit, log_rows, model_row, save_model, write_log
-from jobs.ground import Ground, read_ground, read_labelled_pairs
-from jobs.pretrain import (
-    ensure_pretrained,
-    load_pretrained,
-    load_validated,
-    purposes_to_fit,
-    refits,
-    settings_found,
-)
+from jobs.ground import Ground, read_ground
+from jobs.networks import NEURAL, neural_models, stage_of, strategies_of
+from jobs.pretrain import ensure_pretrained
 from jobs.processes import run_fits
+from jobs.rankers import ranker_of
+from jobs.refits import load_pretrained, load_validated, purposes_to_fit, refits, settings_found
 from jobs.steps import Night, step_command
 from jobs.training import Columns, Trained, count_rows, judge, new_model, train
-
-NEURAL = (c.TRANSFERRED, c.TARGET_ONLY)
 
 
 @dataclass(frozen=True)
@@ -89,22 +77,6 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
             counts["models"] += write_rows(night.lake, t.MODELS, rows, replace=replaced)
         counts["training_log"] += write_log(ground, [row for _, logged in results for row in logged])
     return counts
-
-
-def neural_models(settings: Settings) -> list[str]:
-    """The neural models that train.transfer and the epochs of their stages switch on, by name."""
-    return [name for name in NEURAL if stage_of(settings, name).max_epochs > 0 and strategies_of(settings, name)]
-
-
-def stage_of(settings: Settings, model: str) -> FitSettings:
-    """How a neural model is trained on its target; no epochs switch it off."""
-    return settings.train.finetune if model == c.TRANSFERRED else settings.train.target_only
-
-
-def strategies_of(settings: Settings, model: str) -> list[str]:
-    """The strategies of train.transfer that may become a model, in the order of ``columns.STRATEGIES``."""
-    listed = [strategy for strategy in c.STRATEGIES if strategy in settings.train.transfer]
-    return [strategy for strategy in listed if (strategy == c.TARGET_ONLY) == (model == c.TARGET_ONLY)]
 
 
 def fit_for_purpose(
@@ -251,36 +223,9 @@ def _save(
     settings: Settings, ground: Ground, model: SequenceModel, name: str, domain: str,
     fitted_with: Mapping[str, Any], seconds: float,
 ) -> dict[str, Any]:  # fmt: skip
-    ranker = _ranker(ground, model, name, domain)
+    ranker = ranker_of(ground, model, name, domain)
     location = save_model(settings, ground, model, name, domain, fitted_with=fitted_with, ranker=ranker)
     return model_row(ground, model=name, domain=domain, location=location, fitted_with=fitted_with, seconds=seconds)
-
-
-def _ranker(ground: Ground, model: SequenceModel, name: str, domain: str) -> Ranker | None:
-    """Fitted at validate; elsewhere the one that was fitted there, if any."""
-    if ground.purpose != c.VALIDATE:
-        path = ground.night.lake.at(model_location(ground.night.run_id, c.VALIDATE, name, domain))
-        return load_checkpoint(path).ranker if has_file(path, "ranker.json") else None
-    if domain not in ground.held_out:
-        return None
-    return fit_domain_ranker(ground, model, domain)
-
-
-def fit_domain_ranker(ground: Ground, model: SequenceModel, domain: str) -> Ranker | None:
-    """Fit P(click) on the labelled pairs of the domain's validation users; None when they have none."""
-    held_out, pairs = ground.held_out[domain], read_labelled_pairs(ground, domain)
-    if not len(pairs.rows_P):
-        return None
-    candidates = candidates_of(ground.candidates, held_out.domain_num)
-    positions_P = torch.searchsorted(candidates.items_V, pairs.item_nums_P).clamp(max=len(candidates.items_V) - 1)
-    phi_PF = phi_of_pairs(
-        model, held_out.columns, pairs.rows_P, pairs.item_nums_P, domain_num=held_out.domain_num,
-        nums_V=candidates.items_V, popularity_V=candidates.popularity_V,
-        likes_P2=like_features(candidates.likes, held_out.likes_R2, pairs.rows_P, positions_P),
-    )  # fmt: skip
-    return fit_ranker(
-        phi_PF, pairs.labels_P, pairs.user_nums_P, negatives_per_positive=ground.num_negatives.get(domain, 0)
-    )
 
 
 main = step_command("finetune", run)

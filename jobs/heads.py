@@ -21,7 +21,7 @@ from crossrec_core.tensors.network.encoder import SequenceModel
 from crossrec_core.tensors.retrieval.candidates import Candidates
 from crossrec_core.tensors.training.validation import HeldOut, mean_over_domains
 from jobs.ground import Ground
-from jobs.pretrain import load_pretrained
+from jobs.refits import load_pretrained
 
 IN_CONTEXT, FINE_TUNED = "in_context", "fine_tuned"
 

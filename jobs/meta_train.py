@@ -55,7 +55,8 @@ from jobs.heads import (
     to_pairs,
     train,
 )
-from jobs.pretrain import ensure_pretrained, purposes_to_fit, refits
+from jobs.pretrain import ensure_pretrained
+from jobs.refits import purposes_to_fit, refits
 from jobs.steps import Night, step_command
 
 

@@ -7,6 +7,7 @@ from pyspark.sql import SparkSession
 from crossrec_core import columns as c
 from crossrec_core.settings import Settings
 from jobs import finetune, fit_baselines, meta_train
+from jobs.networks import NEURAL
 from jobs.steps import Night
 
 
@@ -16,6 +17,6 @@ def fit_one(
     """Fit any model but the blend, as validate found it; returns its row of the models table."""
     if model == c.ADAPTED:
         return meta_train.fit_for_purpose(settings, night, spark, purpose=purpose, domain=domain)
-    if model in finetune.NEURAL:
+    if model in NEURAL:
         return finetune.fit_for_purpose(settings, night, spark, purpose=purpose, domain=domain, model=model)
     return fit_baselines.fit_for_purpose(settings, night, spark, purpose=purpose, model=model, domain=domain)

@@ -31,7 +31,7 @@ from crossrec_core.frames.prepared.sequences import to_histories
 from crossrec_core.frames.prepared.splits import AFTER_TEST, to_known_events
 from crossrec_core.frames.prepared.truth import keep_sampled_users, to_truth, with_outside_ids
 from crossrec_core.settings import Settings
-from jobs.clean import is_awaited
+from jobs.judged_logs import is_awaited
 from jobs.likes import positive_values, write_likes
 from jobs.prepare_events import (
     complete,

@@ -11,8 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import typer
@@ -23,11 +22,11 @@ from crossrec_core.lake import model_location
 from crossrec_core.settings import FitSettings, Settings
 from crossrec_core.tensors.folders import has_file, remove_folder
 from crossrec_core.tensors.inputs.batches import drop_without_targets
-from crossrec_core.tensors.network.checkpoint import load_about, load_checkpoint
 from crossrec_core.tensors.network.encoder import SequenceModel
 from jobs.distributed import count_ranks, train_on_ranks
 from jobs.fitted import as_found, describe_fit, log_rows, save_model, write_log
-from jobs.ground import Ground, find_purposes, read_ground
+from jobs.ground import Ground, read_ground
+from jobs.refits import load_validated, purposes_to_fit, refits, settings_found
 from jobs.steps import Night, step_command
 from jobs.training import Trained, new_model, train
 
@@ -42,11 +41,6 @@ def run(settings: Settings, night: Night, spark: SparkSession) -> dict[str, int]
         counts["training_log"] += fit_pretrained(settings, ground)
         counts["models"] += 1
     return counts
-
-
-def purposes_to_fit(settings: Settings, night: Night) -> list[str]:
-    """Those of ``train.purposes`` that prepare made; jobs/serve.py fits serve, for the winners only."""
-    return [purpose for purpose in find_purposes(night.lake, night.run_id) if purpose in settings.train.purposes]
 
 
 def fit_pretrained(settings: Settings, ground: Ground) -> int:
@@ -89,36 +83,6 @@ def fit_sources(
         pick_rows=lambda columns: drop_without_targets(columns, numbers),
     )  # fmt: skip
     return model, trained
-
-
-def refits(settings: Settings, purpose: str) -> bool:
-    """Whether a purpose's models are trained anew, or are the validated ones."""
-    return {c.BACKTEST: settings.train.refit_for_backtest, c.SERVE: settings.train.refit_for_serve}.get(purpose, True)
-
-
-def settings_found(ground: Ground, model: str, domain: str) -> Mapping[str, Any] | None:
-    """What the validated model of the same run was fitted with; None at validate, or where nothing was validated."""
-    path = ground.night.lake.at(model_location(ground.night.run_id, c.VALIDATE, model, domain))
-    if ground.purpose == c.VALIDATE or not has_file(path, "model.json"):
-        return None
-    return load_about(path).settings
-
-
-def load_validated(ground: Ground, model: str, domain: str) -> SequenceModel:
-    """The validated model of the same run; its ids are this run's, since prepare gave them all."""
-    return load_model(ground, model_location(ground.night.run_id, c.VALIDATE, model, domain))
-
-
-def load_pretrained(ground: Ground) -> SequenceModel:
-    """The purpose's pretrained model."""
-    return load_model(ground, model_location(ground.night.run_id, ground.purpose, c.PRETRAINED, c.ALL_DOMAINS))
-
-
-def load_model(ground: Ground, location: str) -> SequenceModel:
-    """A model of this run, refused if it was trained on other ids."""
-    path = ground.night.lake.at(location)
-    about = ground.candidates.id_fingerprint
-    return load_checkpoint(path, id_fingerprint=about, num_items=ground.config.num_items).model
 
 
 main = step_command("pretrain", run)

@@ -49,8 +49,8 @@ from jobs.changes import (
     write_fingerprints,
     write_log_files,
 )
-from jobs.clean import count_by_reason, input_errors, judge, newest_event, quality_rows, read_logs
 from jobs.evaluate import EXCLUDE_SEEN
+from jobs.judged_logs import count_by_reason, input_errors, judge, newest_event, quality_rows, read_logs
 from jobs.likes import write_likes
 from jobs.lists import to_model
 from jobs.prepare_events import number_events, split, value_domains, with_spaces, write_names

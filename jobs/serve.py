@@ -24,9 +24,10 @@ from crossrec_core.frames.lists.user_frame import Target, wanted_by_everyone
 from crossrec_core.frames.spark.storage import read_table
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
-from jobs import blend, finetune
+from jobs import blend
 from jobs.adapted import is_adapted
 from jobs.lists import FittedModel, read_targets, read_users, to_model, write_lists
+from jobs.networks import neural_models
 from jobs.one_model import fit_one
 from jobs.steps import Night, step_command
 
@@ -94,7 +95,7 @@ def _with_validated(models: Sequence[str], night: Night, domain: str) -> list[st
 
 def fittable_models(settings: Settings) -> list[str]:
     """The models that the settings switch on, by name."""
-    return sorted([*settings.baselines.models, *finetune.neural_models(settings)])
+    return sorted([*settings.baselines.models, *neural_models(settings)])
 
 
 def fit(settings: Settings, night: Night, spark: SparkSession, *, model: str, domain: str) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from crossrec_core.tensors.network.checkpoint import About, load_checkpoint, sav
 from crossrec_core.tensors.network.encoder import ModelConfig, SequenceModel
 from crossrec_core.tensors.training.finetune import as_read_by, pick_rows
 from crossrec_core.tensors.training.fit import EpochReport
-from jobs.finetune import stage_of
 from jobs.fitted import KIND
 from jobs.folds import Fold, judged_domains
 from jobs.ground import Ground
+from jobs.networks import stage_of
 from jobs.training import Columns, Trained, new_model, train
 
 Report = Callable[[int, float], None]

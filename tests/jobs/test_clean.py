@@ -1,6 +1,6 @@
 import gzip
 import os
-from datetime import UTC, date, datetime
+from datetime import date
 
 import pytest
 
@@ -10,6 +10,7 @@ from crossrec_core.errors import ConfigError, CrossRecError, InputError
 from crossrec_core.frames.spark.storage import read_table
 from crossrec_core.frames.spark.storage import write_table as write_whole_table
 from jobs import clean
+from jobs.judged_logs import judge, read_logs
 from jobs.steps import Night
 from tests.frames.plans import COLLECTED, check_plan, nodes, shown_frames
 
@@ -95,7 +96,7 @@ def test_every_row_read_is_kept_or_rejected_and_counted(spark, logs, lake):
 
 def test_plan_reads_each_log_once_and_scales(spark, logs, lake):
     settings = settings_of(logs)
-    judged = clean.judge(clean.read_logs(settings, spark), settings, night_of(lake))
+    judged = judge(read_logs(settings, spark), settings, night_of(lake))
     check_plan(judged)
     assert judged._jdf.queryExecution().executedPlan().toString().count("FileScan text") == 2
 
@@ -156,20 +157,3 @@ def test_two_domains_cannot_be_the_same_value_of_a_shared_log(spark, logs, lake)
     settings = settings_of(logs, SHARED.replace('"B"', '"F"'))
     with pytest.raises(ConfigError, match=r"domains\.books,films\.domain_value"):
         clean.run(settings, night_of(lake), spark)
-
-
-@pytest.mark.parametrize(
-    ("text", "end_of_day", "expected"),
-    [
-        ("2026-01-31", False, datetime(2026, 1, 31, tzinfo=UTC)),
-        ("2026-01-31", True, datetime(2026, 1, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
-        ("2026-01-31T12:00:00+02:00", True, datetime(2026, 1, 31, 10, tzinfo=UTC)),
-    ],
-)
-def test_bare_date_covers_its_whole_day(text, end_of_day, expected):
-    assert clean.parse_moment(text, where="clean.newest_event", end_of_day=end_of_day) == expected
-
-
-def test_moment_that_is_none_is_an_error():
-    with pytest.raises(ConfigError, match=r"clean\.newest_event: seen 'soon'"):
-        clean.parse_moment("soon", where="clean.newest_event", end_of_day=True)

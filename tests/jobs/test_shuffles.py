@@ -10,6 +10,7 @@ from benchmarks.prepare_log import made_histories, write_log
 from benchmarks.prepare_problem import RUN_ID, job_settings
 from crossrec_core.lake import Lake
 from jobs import clean, prepare
+from jobs.judged_logs import parse_moment
 from jobs.steps import Night
 from tests.frames.plans import counted_shuffles
 
@@ -29,7 +30,7 @@ def test_no_table_takes_more_shuffles_than_the_architecture_names_and_no_row_pas
     histories = made_histories(events=3000, seed=0)
     write_log(histories, tmp_path / "log", events=3000, seed=0)
     settings = job_settings(tmp_path, "log", domains=histories.domain_nums, max_len=20, cores=2, driver_gib=2)
-    night = Night(RUN_ID, (clean.parse_moment(settings.split.cut, where="", end_of_day=False) + timedelta(7)).date(),
+    night = Night(RUN_ID, (parse_moment(settings.split.cut, where="", end_of_day=False) + timedelta(7)).date(),
                   Lake(settings.lake.path))  # fmt: skip
     option = "spark.sql.autoBroadcastJoinThreshold"
     usual = spark.conf.get(option)
