@@ -54,15 +54,15 @@ docs: setup ## Make docs/settings.md and docs/tables.md from the code
 plots: setup ## Draw the plots of docs/ from benchmarks/results
 	$(VENV)/bin/python benchmarks/plot.py
 
-bench: setup ## Run the short benchmarks
-	$(RUN)python benchmarks/feed.py --repetitions 5
-	$(RUN)python benchmarks/train_step.py
-	$(RUN)python benchmarks/train.py --short --out .cache/train/short.json
-	$(RUN)python benchmarks/train_ranks.py
-	$(RUN)python benchmarks/topn_kernel.py
-	$(RUN)python benchmarks/large_catalogue.py --items 1000000 --shard-mib 64
-	$(RUN)python benchmarks/metrics.py --users 20000 --skip "RePlay on Spark"
-	$(RUN)python benchmarks/prepare.py --no-peers
+bench: setup ## Run the short benchmarks into .cache/bench
+	$(RUN)python benchmarks/feed.py --repetitions 5 --out .cache/bench/feed.json
+	$(RUN)python benchmarks/train_step.py --out .cache/bench/train_step.json
+	$(RUN)python benchmarks/train.py --short --out .cache/bench/train.json
+	$(RUN)python benchmarks/train_ranks.py --length 50 --rows 64 --steps 4 --out .cache/bench/train_ranks.json
+	$(RUN)python benchmarks/topn_kernel.py --out .cache/bench/topn_kernel.json
+	$(RUN)python benchmarks/large_catalogue.py --items 1000000 --shard-mib 64 --out .cache/bench/large_catalogue.json
+	$(RUN)python benchmarks/metrics.py --users 20000 --skip "RePlay on Spark" --out .cache/bench/metrics.json
+	$(RUN)python benchmarks/prepare.py --no-peers --out .cache/bench/prepare.json
 	$(RUN)python benchmarks/scoring_job.py --users 5000 --out .cache/bench/scoring_job.json
 
 clean: ## Remove caches and the demo's lake, not .venv
