@@ -62,7 +62,7 @@ bench: setup ## Run the short benchmarks into .cache/bench
 	$(RUN)python benchmarks/topn_kernel.py --out .cache/bench/topn_kernel.json
 	$(RUN)python benchmarks/large_catalogue.py --items 1000000 --shard-mib 64 --out .cache/bench/large_catalogue.json
 	$(RUN)python benchmarks/metrics.py --users 20000 --skip "RePlay on Spark" --out .cache/bench/metrics.json
-	$(RUN)python benchmarks/prepare.py --no-peers --out .cache/bench/prepare.json
+	$(RUN)python benchmarks/prepare.py --events 100000 --no-peers --skip "crossrec, all tables" --out .cache/bench/prepare.json
 	$(RUN)python benchmarks/scoring_job.py --users 5000 --out .cache/bench/scoring_job.json
 
 clean: ## Remove caches and the demo's lake, not .venv
