@@ -1,8 +1,10 @@
 """Blocks of scores in, the best of each row so far kept up to date: a compiled loop over scores that lie in the cache.
 
-Every row has a heap of its N best; its root, the worst of them, is what a score must beat. Nearly none does, and one
-comparison per score, sixteen at a time, says so. Whole numbers become scores row by row, in the fastest cache.
-B rows, V candidates of a block, N list length.
+Every row has a bar, above which lie N scores that it knows, and a pool of what was above the bar when it came. A pool
+that is full raises the bar and loses what is no longer above it. Nearly no score is above: one comparison each, sixteen
+at a time, says so, and eight answers are looked at as one whole number.
+
+B rows, V candidates of a block, N list length, M places of a pool.
 """
 
 from collections.abc import Callable
@@ -13,9 +15,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-CHUNK = 64  # scores that are compared at once; a chunk with one that is worth a look is walked through
-SMALLEST = np.finfo(np.float32).tiny  # of the numbers with full precision
-NOBODY = np.iinfo(np.int64).max  # the position of a place of a heap that is still free
+WORD = 8  # answers of one byte that make a whole number
+STRIDE = 4 * WORD  # scores that are passed over at once
+GROUPS = 16  # what the groups of scores that make the first bar come in, so that they are compared sixteen at a time
+MANY = 256  # a list so long is ranked by sorting it, a shorter one by counting what is better
 NO_SUM = np.iinfo(np.int32).min  # of what is never taken; sums of products of int8 do not come near
 
 Floats = npt.NDArray[np.float32]
@@ -24,16 +27,21 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Best:
-    """The N best scores of each row and where they are: heaps, worst at the root. Free places hold -inf."""
+    """The N best scores of each row and where they are, among others: pools, by ascending position."""
 
-    scores_BN: Floats
-    positions_BN: Ints
+    n: int
+    scores_BM: Floats
+    positions_BM: Ints
+    nums_B: Ints  # how many places of the pool are taken
+    bars_B: Floats  # no score of the pool is below, and none that comes and is not above will be taken
 
 
 def nothing_yet(num_rows: int, n: int) -> Best:
-    """Heaps of free places."""
+    """Empty pools. With places for twice the list a pool is seldom full, and its bar is seldom far too low."""
+    places = 2 * n + WORD
     return Best(
-        np.full((num_rows, n), -np.inf, dtype=np.float32), np.full((num_rows, n), NOBODY, dtype=np.int64)
+        n, np.empty((num_rows, places), dtype=np.float32), np.empty((num_rows, places), dtype=np.int64),
+        np.zeros(num_rows, dtype=np.int64), np.full(num_rows, -np.inf, dtype=np.float32),
     )  # fmt: skip
 
 
@@ -46,23 +54,29 @@ def offer(best: Best, scores_BV: Floats, first: int) -> bool:
     Returns:
         Whether all scores were numbers or -inf; what is kept means nothing otherwise.
     """
-    return bool(_offer(best.scores_BN, best.positions_BN, scores_BV, first))
+    return bool(_offer(best.scores_BM, best.positions_BM, best.nums_B, best.bars_B, scores_BV, first, best.n))
 
 
 def offer_sums(best: Best, sums_BV: npt.NDArray[np.int32], scales_V: Floats, first: int) -> bool:
     """As ``offer``, of the scores sums * scales. What has the sum NO_SUM or the scale 0 is never taken."""
-    return bool(_offer_sums(best.scores_BN, best.positions_BN, sums_BV, scales_V, first))
+    return bool(
+        _offer_sums(best.scores_BM, best.positions_BM, best.nums_B, best.bars_B, sums_BV, scales_V, first, best.n)
+    )
 
 
 def unranked(best: Best) -> Ints:
-    """Positions, ascending after -1 for free places."""
-    return np.sort(np.where(best.positions_BN == NOBODY, -1, best.positions_BN), axis=1)
+    """Positions [B, N], ascending after -1 for want of scores."""
+    _leave_the_best(best.scores_BM, best.positions_BM, best.nums_B, best.bars_B, best.n)
+    is_taken_BN = np.arange(best.n) < best.nums_B[:, None]
+    return np.sort(np.where(is_taken_BN, best.positions_BM[:, : best.n], -1), axis=1)
 
 
 def ranked(best: Best) -> tuple[Ints, Floats]:
-    """Positions and scores by descending score, then ascending position; -1 and -inf for free places."""
-    scores_BN, positions_BN = best.scores_BN.copy(), best.positions_BN.copy()
-    _sort(scores_BN, positions_BN)
+    """Positions and scores [B, N] by descending score, then ascending position; -1 and -inf for want of scores."""
+    _leave_the_best(best.scores_BM, best.positions_BM, best.nums_B, best.bars_B, best.n)
+    positions_BN = np.full((len(best.nums_B), best.n), -1, dtype=np.int64)
+    scores_BN = np.full(positions_BN.shape, -np.inf, dtype=np.float32)
+    _rank(best.scores_BM, best.positions_BM, best.nums_B, positions_BN, scores_BN)
     return positions_BN, scores_BN
 
 
@@ -79,58 +93,126 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
 
 
 @compiled()
-def _offer(scores_BN: Floats, positions_BN: Ints, scores_BV: Floats, first: int) -> bool:
+def _offer(
+    scores_BM: Floats, positions_BM: Ints, nums_B: Ints, bars_B: Floats, scores_BV: Floats, first: int, n: int
+) -> bool:  # fmt: skip
     is_sound = True
-    counts_C = np.empty(scores_BV.shape[1] // CHUNK, dtype=np.int32)
+    marks_V = np.empty(scores_BV.shape[1], dtype=np.uint8)
     for row in range(len(scores_BV)):
-        is_sound &= _offer_row(scores_BN[row], positions_BN[row], scores_BV[row], first, counts_C)
+        nums_B[row], bars_B[row], is_fine = _offer_row(
+            scores_BM[row], positions_BM[row], nums_B[row], bars_B[row], scores_BV[row], first, n, marks_V
+        )
+        is_sound &= is_fine
     return is_sound
 
 
 @compiled()
 def _offer_sums(
-    scores_BN: Floats, positions_BN: Ints, sums_BV: npt.NDArray[np.int32], scales_V: Floats, first: int
+    scores_BM: Floats, positions_BM: Ints, nums_B: Ints, bars_B: Floats, sums_BV: npt.NDArray[np.int32],
+    scales_V: Floats, first: int, n: int,
 ) -> bool:  # fmt: skip
+    """Whole numbers become scores row by row, in the fastest cache."""
     is_sound = True
     width = sums_BV.shape[1]
-    scores_V, counts_C = np.empty(width, dtype=np.float32), np.empty(width // CHUNK, dtype=np.int32)
+    scores_V, marks_V = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.uint8)
     for row in range(len(sums_BV)):
         sums_V = sums_BV[row]
         for column in range(width):
             is_nothing = sums_V[column] == NO_SUM or scales_V[column] == 0
             score = np.float32(sums_V[column]) * scales_V[column]
             scores_V[column] = np.float32(-np.inf) if is_nothing else score
-        is_sound &= _offer_row(scores_BN[row], positions_BN[row], scores_V, first, counts_C)
+        nums_B[row], bars_B[row], is_fine = _offer_row(
+            scores_BM[row], positions_BM[row], nums_B[row], bars_B[row], scores_V, first, n, marks_V
+        )
+        is_sound &= is_fine
     return is_sound
 
 
 @compiled()
-def _offer_row(heap: Floats, places: Ints, scores_V: Floats, first: int, counts_C: npt.NDArray[np.int32]) -> bool:
-    """One row's part; ``counts_C`` is memory to write into, a number per chunk."""
-    is_sound = True
-    bar = _bar(scores_V, len(heap)) if places[0] == NOBODY else heap[0]
-    for index in range(len(counts_C)):
-        # A slice, a constant length and 32 bits: what makes the compiler compare sixteen scores at once
-        chunk, num_above = scores_V[index * CHUNK : (index + 1) * CHUNK], np.int32(0)
-        for column in range(CHUNK):
-            num_above += np.int32(not (chunk[column] <= bar))  # what is no number counts, too
-        counts_C[index] = num_above
-    for index in range(len(counts_C)):
-        if counts_C[index] > 0:
-            is_sound &= _take(heap, places, scores_V, index * CHUNK, counts_C[index], first, bar)
-    rest, num_above = len(counts_C) * CHUNK, np.int32(0)
-    for column in range(rest, len(scores_V)):
-        num_above += np.int32(not (scores_V[column] <= bar))
-    return is_sound & _take(heap, places, scores_V, rest, num_above, first, bar)
+def _offer_row(
+    pool: Floats, places: Ints, num: int, bar: np.float32, scores_V: Floats, first: int, n: int,
+    marks_V: npt.NDArray[np.uint8],
+) -> tuple[int, np.float32, bool]:  # fmt: skip
+    """One row's part; ``marks_V`` is memory to write into. Returns what the pool holds, its bar and if all is sound."""
+    is_sound, limit = True, len(pool) - WORD
+    if num == 0:
+        bar = max(bar, _first_bar(scores_V, n))
+    num_strides = len(scores_V) // STRIDE
+    for column in range(num_strides * STRIDE):
+        marks_V[column] = not (scores_V[column] <= bar)  # what is no number is marked, too
+    words = marks_V[: num_strides * STRIDE].view(np.uint64)
+    for stride in range(num_strides):
+        word = stride * (STRIDE // WORD)
+        if words[word] | words[word + 1] | words[word + 2] | words[word + 3]:
+            for each in range(word, word + STRIDE // WORD):
+                if words[each]:
+                    if num > limit:
+                        num, bar = _shrink(pool, places, num, bar, n, n + (limit - n) // 8)
+                    # No branch within: where a score is not taken, the next one goes over it
+                    for column in range(each * WORD, each * WORD + WORD):
+                        score = scores_V[column]
+                        pool[num], places[num] = score, first + column
+                        num += not (score <= bar)
+                        is_sound &= score < np.inf
+    for column in range(num_strides * STRIDE, len(scores_V)):
+        if num > limit:
+            num, bar = _shrink(pool, places, num, bar, n, n + (limit - n) // 8)
+        score = scores_V[column]
+        pool[num], places[num] = score, first + column
+        num += not (score <= bar)
+        is_sound &= score < np.inf
+    return num, bar, is_sound
 
 
 @compiled()
-def _bar(scores_V: Floats, n: int) -> np.float32:
+def _shrink(pool: Floats, places: Ints, num: int, bar: np.float32, n: int, most: int) -> tuple[int, np.float32]:
+    """Leave the n best and at most ``most``, in their order; returns how many, and the new bar."""
+    lo, hi, num_above = _bar_between(pool, num, bar, n, most)
+    if num_above <= most:
+        kept = 0
+        for place in range(num):
+            score = pool[place]
+            pool[kept], places[kept] = score, places[place]
+            kept += score > lo
+        return kept, lo
+    # hi is the n-th best score, and more have it than there is room for: those that came first are better
+    kept, num_equal = 0, n - _count_above(pool, num, hi)
+    for place in range(num):
+        score = pool[place]
+        is_equal = score == hi and num_equal > 0
+        num_equal -= is_equal
+        pool[kept], places[kept] = score, places[place]
+        kept += score > hi or is_equal
+    return kept, hi
+
+
+@compiled()
+def _bar_between(scores: Floats, num: int, bar: np.float32, n: int, most: int) -> tuple[np.float32, np.float32, int]:
+    """Halve what lies between a bar below n scores at least and one that is not, by their places among all numbers.
+
+    Returns:
+        The lower one, the upper one, and how many are above the lower. Where equal scores leave more than ``most``
+        above it, the upper one is the n-th best score.
+    """
+    # What lies on the bar counts: it was there before other scores that are equal to it
+    lo, hi, num_above = _to_key(bar) - 1, _to_key(np.float32(np.inf)), num
+    while num_above > most and hi - lo > 1:
+        middle = (lo + hi) >> 1
+        count = _count_above(scores, num, _from_key(middle))
+        if count >= n:
+            lo, num_above = middle, count
+        else:
+            hi = middle
+    return _from_key(lo), _from_key(hi), num_above
+
+
+@compiled()
+def _first_bar(scores_V: Floats, n: int) -> np.float32:
     """What at least n scores of a row are above: as many groups have a larger maximum. -inf where there are too few.
 
-    The first block fills an empty heap; without a bar it would do so with what the next scores throw out again.
+    The first block fills an empty pool; without a bar it would do so with what the next scores throw out again.
     """
-    num_groups = 16 * (n // 4 + 1)
+    num_groups = GROUPS * (n // 4 + 1)
     steps = len(scores_V) // num_groups
     if steps < 2:
         return np.float32(-np.inf)
@@ -139,57 +221,50 @@ def _bar(scores_V: Floats, n: int) -> np.float32:
         group = scores_V[step * num_groups : (step + 1) * num_groups]
         for place in range(num_groups):  # element by element: sixteen at once
             maxima[place] = group[place] if group[place] > maxima[place] else maxima[place]
-    bar = np.nextafter(np.partition(maxima, num_groups - n)[num_groups - n], np.float32(-np.inf))
-    # Processors may be told to take numbers closer to 0 for 0: the bar would then lie on zeros, not below them
-    return np.float32(-SMALLEST if abs(bar) < SMALLEST else bar)
+    if _count_above(maxima, num_groups, np.float32(-np.inf)) < n:
+        return np.float32(-np.inf)
+    return _bar_between(maxima, num_groups, np.float32(-np.inf), n, n + n // 8)[0]
 
 
 @compiled()
-def _take(
-    heap: Floats, places: Ints, scores_V: Floats, column: int, num_above: int, first: int, bar: np.float32
-) -> bool:  # fmt: skip
-    """Offer the next so many scores above the bar to a row's heap; returns whether they were numbers or -inf."""
-    is_sound = True
-    while num_above > 0:
-        score = scores_V[column]
-        if not (score <= bar):
-            num_above -= 1
-            if not (score < np.inf):
-                is_sound = False
-            elif score > heap[0]:
-                _replace_worst(heap, places, score, first + column)
-        column += 1
-    return is_sound
+def _count_above(scores: Floats, num: int, bar: np.float32) -> int:
+    num_above = np.int32(0)  # 32 bits: what makes the compiler compare sixteen scores at once
+    for place in range(num):
+        num_above += np.int32(scores[place] > bar)
+    return int(num_above)
 
 
 @compiled()
-def _replace_worst(heap: Floats, places: Ints, score: float, position: int) -> None:
-    """Put a score into the root's place and let it sink; among equal scores the highest position is the worst."""
-    num, place = len(heap), 0
-    while 2 * place + 1 < num:
-        child = 2 * place + 1
-        other = child + 1
-        if other < num and (
-            heap[other] < heap[child] or (heap[other] == heap[child] and places[other] > places[child])
-        ):
-            child = other
-        if not (heap[child] < score or (heap[child] == score and places[child] > position)):
-            break
-        heap[place], places[place] = heap[child], places[child]
-        place = child
-    heap[place], places[place] = score, position
+def _to_key(number: np.float32) -> int:
+    """Whole numbers in the order of the numbers that they stand for."""
+    bits = np.float32(number).view(np.int32)
+    return int(bits if bits >= 0 else bits ^ np.int32(0x7FFFFFFF))
 
 
 @compiled()
-def _sort(scores_BN: Floats, positions_BN: Ints) -> None:
-    """Heapsort: the worst goes to the end, what is left is a heap again."""
-    num_rows, n = scores_BN.shape
-    for row in range(num_rows):
-        heap, places = scores_BN[row], positions_BN[row]
-        for end in range(n - 1, 0, -1):
-            score, position = heap[end], places[end]
-            heap[end], places[end] = heap[0], places[0]
-            _replace_worst(heap[:end], places[:end], score, position)
-        for place in range(n):
-            if places[place] == NOBODY:
-                places[place] = -1
+def _from_key(key: int) -> np.float32:
+    bits = np.int32(key)
+    return np.int32(bits if bits >= 0 else bits ^ np.int32(0x7FFFFFFF)).view(np.float32)
+
+
+@compiled()
+def _leave_the_best(scores_BM: Floats, positions_BM: Ints, nums_B: Ints, bars_B: Floats, n: int) -> None:
+    for row in range(len(nums_B)):
+        if nums_B[row] > n:
+            nums_B[row], bars_B[row] = _shrink(scores_BM[row], positions_BM[row], nums_B[row], bars_B[row], n, n)
+
+
+@compiled()
+def _rank(scores_BM: Floats, positions_BM: Ints, nums_B: Ints, positions_BN: Ints, scores_BN: Floats) -> None:
+    for row in range(len(nums_B)):
+        num = nums_B[row]
+        pool, places, positions_N, scores_N = scores_BM[row], positions_BM[row], positions_BN[row], scores_BN[row]
+        if num > MANY:
+            order_N = np.argsort(-pool[:num], kind="mergesort")
+            positions_N[:num], scores_N[:num] = places[order_N], pool[order_N]
+        else:
+            for place in range(num):
+                rank = _count_above(pool, num, pool[place])
+                while positions_N[rank] >= 0:  # equal scores come by ascending position
+                    rank += 1
+                positions_N[rank], scores_N[rank] = places[place], pool[place]

@@ -1,12 +1,12 @@
-"""The compiled selection on rows wide enough for its chunks and its bar."""
+"""The compiled selection on rows wide enough for its strides and its first bar."""
 
 import numpy as np
 import pytest
 import torch
 
-from crossrec_core.tensors.retrieval.selection import CHUNK, NO_SUM, nothing_yet, offer, offer_sums, ranked, unranked
+from crossrec_core.tensors.retrieval.selection import NO_SUM, STRIDE, nothing_yet, offer, offer_sums, ranked, unranked
 
-WIDTH = 40 * CHUNK + 7
+WIDTH = 80 * STRIDE + 7
 
 
 def by_sort(scores_BV: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +26,7 @@ def draw(levels: int, *, seed: int, hidden: float = 0.0) -> np.ndarray:
 @pytest.mark.parametrize("hidden", [0.0, 0.5, 0.99])
 def test_the_best_of_blocks_are_those_of_a_stable_sort(n: int, levels: int, hidden: float) -> None:
     scores_BV = draw(levels, seed=n + levels, hidden=hidden)
-    for block in (WIDTH, 1000, CHUNK, CHUNK - 1):
+    for block in (WIDTH, 1000, STRIDE, STRIDE - 1):
         best = nothing_yet(len(scores_BV), n)
         for lo in range(0, WIDTH, block):
             assert offer(best, np.ascontiguousarray(scores_BV[:, lo : lo + block]), lo)
@@ -36,7 +36,7 @@ def test_the_best_of_blocks_are_those_of_a_stable_sort(n: int, levels: int, hidd
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("column", [0, CHUNK + 1, WIDTH - 1])
+@pytest.mark.parametrize("column", [0, STRIDE + 1, WIDTH - 1])
 @pytest.mark.parametrize("is_full", [False, True])
 def test_what_is_no_number_is_found_wherever_it_lies(bad: float, column: int, is_full: bool) -> None:
     scores_BV, best = draw(100, seed=1), nothing_yet(6, 5)
@@ -53,6 +53,26 @@ def test_a_row_that_only_rises_and_one_that_only_falls() -> None:
     positions_BN, _ = ranked(best)
     assert positions_BN[0].tolist() == list(range(WIDTH + 99, WIDTH + 49, -1))
     assert positions_BN[1].tolist() == list(range(100, 150))
+
+
+def test_zeros_are_equal_whatever_their_sign() -> None:
+    scores_BV, best = np.full((2, WIDTH), -0.0, dtype=np.float32), nothing_yet(2, 50)
+    scores_BV[0, 1::2] = 0.0
+    scores_BV[1, ::2] = 0.0
+    assert offer(best, scores_BV, 0)
+    positions_BN, _ = ranked(best)
+    assert positions_BN.tolist() == [list(range(50))] * 2
+
+
+@pytest.mark.parametrize("n", [1, 50, 600])
+def test_whoever_looks_at_the_best_may_go_on(n: int) -> None:
+    scores_BV = draw(1000, seed=n)
+    best = nothing_yet(len(scores_BV), n)
+    for lo in range(0, WIDTH, 1000):
+        assert offer(best, np.ascontiguousarray(scores_BV[:, lo : lo + 1000]), lo)
+        expected_BN, _ = by_sort(scores_BV[:, : lo + 1000], n)
+        assert np.array_equal(unranked(best), np.sort(expected_BN, axis=1))
+        assert np.array_equal(ranked(best)[0], expected_BN)
 
 
 def test_zeros_are_ranked_where_the_processor_flushes_the_smallest_numbers_to_zero() -> None:
@@ -77,7 +97,7 @@ def test_the_best_whole_numbers_times_scales_are_those_of_a_stable_sort(n: int, 
     sums_BV[generator.random(sums_BV.shape) < 0.3] = NO_SUM
     never_BV = (sums_BV == NO_SUM) | (scales_V == 0)
     expected_BN, best_BN = by_sort(np.where(never_BV, -np.inf, sums_BV.astype(np.float32) * scales_V), n)
-    for block in (WIDTH, 1000, CHUNK - 1):
+    for block in (WIDTH, 1000, STRIDE - 1):
         best = nothing_yet(len(sums_BV), n)
         for lo in range(0, WIDTH, block):
             assert offer_sums(best, np.ascontiguousarray(sums_BV[:, lo : lo + block]), scales_V[lo : lo + block], lo)
