@@ -24,6 +24,7 @@ from pyspark.sql import SparkSession
 
 from crossrec_core.errors import CrossRecError
 from crossrec_core.settings import Settings
+from crossrec_core.tensors.devices import set_up_cpu
 from crossrec_core.tensors.network.encoder import SequenceModel
 from jobs.ground import Ground
 from jobs.training import TOLD, Trained
@@ -75,7 +76,7 @@ def count_ranks(settings: Settings, ground: Ground) -> int:
 
 def run_rank(packed: bytes, threads: int) -> tuple[bytes, Trained | None, str | None]:
     """What every process runs: the weights and outcome, or why the fit refused."""
-    torch.set_num_threads(threads)
+    set_up_cpu(threads)
     fit, settings, ground, args = pickle.loads(packed)
     if ground.device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))

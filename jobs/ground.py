@@ -21,7 +21,7 @@ from crossrec_core.frames.spark.storage import read_table
 from crossrec_core.lake import Lake, model_location
 from crossrec_core.lake_reader import read_arrow, scan_arrow
 from crossrec_core.settings import Settings
-from crossrec_core.tensors.devices import pick_device
+from crossrec_core.tensors.devices import pick_device, set_up_cpu
 from crossrec_core.tensors.inputs.batches import SEQUENCE_COLUMNS
 from crossrec_core.tensors.inputs.chunks import to_array
 from crossrec_core.tensors.network.encoder import ModelConfig
@@ -106,7 +106,7 @@ def read_ground(settings: Settings, night: Night, spark: SparkSession, purpose: 
         num_attributes=num_attributes, attributes_per_item=0 if attributes is None else attributes.nums_IA.shape[1],
     )  # fmt: skip
     held_out = read_held_out(settings, night, candidates.domains) if purpose == c.VALIDATE else {}
-    torch.set_num_threads(settings.train.threads or len(os.sched_getaffinity(0)))
+    set_up_cpu(settings.train.threads or len(os.sched_getaffinity(0)))
     device = pick_device(settings.train.device)
     is_listed = settings.score.candidates == "listed"
     sizes = read_catalogue_sizes(night, candidates.domains, is_listed=is_listed)

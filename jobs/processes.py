@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from crossrec_core.errors import CrossRecError
 from crossrec_core.settings import Settings
+from crossrec_core.tensors.devices import set_up_cpu
 from crossrec_core.tensors.training.sizes import describe_memory
 from jobs.ground import Ground
 
@@ -89,6 +90,6 @@ def _bytes_of_a_fit(settings: Settings, ground: Ground) -> int:
 
 
 def _run_packed(fit: Callable[..., T], packed: bytes, threads: int, task: tuple[Any, ...]) -> T:
-    torch.set_num_threads(threads)
+    set_up_cpu(threads)
     settings, ground = pickle.loads(packed)
     return fit(settings, ground, *task)

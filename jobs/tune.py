@@ -40,6 +40,7 @@ from crossrec_core.errors import ConfigError, CrossRecError
 from crossrec_core.lake import tune_location
 from crossrec_core.lake_reader import read_rows
 from crossrec_core.settings import Settings
+from crossrec_core.tensors.devices import set_up_cpu
 from jobs.folds import Fold, judged_domains, make_folds, require_local
 from jobs.ground import read_ground
 from jobs.processes import end_with_parent
@@ -167,7 +168,7 @@ def conduct(study: optuna.Study, task: Task) -> None:
 
 def run_trial(task: Task) -> None:
     """One trial, in whatever process: ask, fit on every fold, tell."""
-    torch.set_num_threads(task.threads)
+    set_up_cpu(task.threads)
     study = _open(task.settings, task.folder, task.study, ordinal=task.ordinal)
     trial = study.ask(dict(task.space))
     settings = with_values(task.settings, trial.params, where=f"study {task.study}, trial {trial.number}")

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -164,13 +165,16 @@ def say(night: Night, text: str) -> None:
 
 def run_shared(step: str, settings: Settings, night: Night, spark: SparkSession) -> None:
     """Run a step of a night unless it has finished with the same settings."""
-    done = {
-        record.step
-        for record in read_steps(night.lake, night.run_id)
-        if record.state == DONE and record.config_hash == hash_config(settings)
-    }
-    if step not in done:
+    if not _is_done(step, settings, night):
         _run(step, settings, night, spark)
+
+
+def _is_done(step: str, settings: Settings, night: Night) -> bool:
+    """Whether the last that the lake had of a step were these settings, and it finished."""
+    return any(
+        record.step == step and record.state == DONE and record.config_hash == hash_config(settings)
+        for record in read_steps(night.lake, night.run_id)
+    )
 
 
 def _run_chosen(suite: Suite, first: Settings, night: Night, spark: SparkSession) -> None:
@@ -226,9 +230,14 @@ def _run_peers(
 def _run_steps(
     suite: Suite, settings: Settings, night: Night, spark: SparkSession
 ) -> tuple[pd.DataFrame, dict[str, Any]]:  # fmt: skip
-    """Users' measures, and the guard's choices among all models and between transfer and none."""
+    """Users' measures, and the guard's choices among all models and between transfer and none.
+
+    A seed that was killed goes on with the first step that it had not finished.
+    """
     sampled = suite.sampled_negatives
-    for step in _steps_of_a_seed(suite):
+    steps = _steps_of_a_seed(suite)
+    num_done = len(list(takewhile(lambda step: _is_done(step, settings, night), steps)))
+    for step in steps[num_done:]:
         _run(step, settings, night, spark)
     if sampled:
         say(night, f"ranks among {sampled} sampled items ...")

@@ -1,11 +1,17 @@
-"""A device's name in, the device out; and how training runs on it."""
+"""A device's name in, the device out; how training runs on it, and how a process uses its CPU."""
 
+import ctypes
+import os
+import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from crossrec_core.errors import CrossRecError
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+KEPT_BYTES = 2**28
 
 
 def pick_device(name: str) -> torch.device:
@@ -35,6 +41,24 @@ def as_multiplied(values: Tensor) -> Tensor:
 def no_autocast(device: torch.device) -> AbstractContextManager[object]:
     """For what bfloat16 has no kernel for."""
     return torch.autocast(device.type, enabled=False) if torch.amp.is_autocast_available(device.type) else nullcontext()
+
+
+def set_up_cpu(threads: int) -> None:
+    """What a process does before it computes: so many threads for torch, and memory of freed tensors is kept.
+
+    glibc gives large blocks back to the kernel as soon as they are free, and has each page of the next tensor handed
+    out anew: half the time of encoding users (docs/speed_experiments.md). Other C libraries are left as they are.
+    """
+    torch.set_num_threads(threads)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+
+
+def worker_threads(asked: int, workers_per_host: int) -> int:
+    """The threads of one of several workers that share a machine: as many as asked for; 0 is a share of the cores."""
+    return asked or max(1, (os.cpu_count() or 1) // workers_per_host)
 
 
 def _has_fast_bf16(device: torch.device) -> bool:

@@ -1,8 +1,12 @@
+import ctypes
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from crossrec_core.errors import CrossRecError
-from crossrec_core.tensors.devices import autocast, pick_device
+from crossrec_core.tensors.devices import autocast, pick_device, worker_threads
 
 CPU = torch.device("cpu")
 
@@ -30,3 +34,34 @@ def test_cuda_without_a_gpu_says_what_to_do():
     assert pick_device("auto") == CPU
     with pytest.raises(CrossRecError, match="set train"):
         pick_device("cuda")
+
+
+def test_a_worker_has_its_share_of_the_cores(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert [worker_threads(0, workers) for workers in (1, 2, 3, 16)] == [8, 4, 2, 1]
+    assert worker_threads(3, 16) == 3
+
+
+# A tensor of 64 MiB, made and freed twenty times: prints how many pages the last ten took
+FAULTS = """
+import resource, sys, torch
+from crossrec_core.tensors.devices import set_up_cpu
+
+def make():
+    torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+if sys.argv[1] == "set_up":
+    set_up_cpu(1)
+pages = [make() for _ in range(20)]
+print(pages[-1] - pages[9])
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc")
+def test_memory_of_freed_tensors_is_used_again():
+    left, kept = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout)
+        for how in ("leave", "set_up")
+    )
+    assert kept < left / 10

@@ -4,14 +4,11 @@ The factories are small frozen dataclasses that pickle; torch works and files ar
 """
 
 import gc
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from crossrec_core import columns as c
 from crossrec_core.errors import CheckpointError
@@ -26,6 +23,7 @@ from crossrec_core.tensors.closed_form.closed_form_scorers import (
     load_text_vectors,
     load_transitions,
 )
+from crossrec_core.tensors.devices import set_up_cpu, worker_threads
 from crossrec_core.tensors.folders import open_folder, read_json
 from crossrec_core.tensors.network.checkpoint import VECTORS_FILE
 from crossrec_core.tensors.probability.ranker import load_ranker
@@ -137,7 +135,7 @@ class LoadPairScorer:
 @lru_cache(maxsize=1)
 def load_models(load: LoadModels) -> tuple[LoadedModel, ...]:
     """Memory-map every model and the candidates; a worker that is used again finds them here."""
-    torch.set_num_threads(load.threads or max(1, (os.cpu_count() or 1) // load.workers_per_host))
+    set_up_cpu(worker_threads(load.threads, load.workers_per_host))
     gc.unfreeze()  # models that were loaded before those of the last call are gone by now
     gc.collect()
     candidates = load_candidates(load.candidates_folder)

