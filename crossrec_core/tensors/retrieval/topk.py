@@ -92,5 +92,6 @@ def _walk(
         best = best or nothing_yet(len(scores_BV), n)
         if not offer_block(best, scores_BV.detach().numpy(), lo):
             raise ValueError(f"top_n: a score of positions {lo}..{hi} is NaN or +inf; expected numbers or -inf")
+        del scores_BV  # the next block is written where this one lies, in the cache
     assert best is not None
     return best
