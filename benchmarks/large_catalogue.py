@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 from benchmarks.report import write_report
 from crossrec_core.errors import CrossRecError
+from crossrec_core.tensors.devices import set_up_cpu
 from crossrec_core.tensors.inputs.user_batch import Ragged
 from crossrec_core.tensors.retrieval.block_scores import BlockScores, Product
 from crossrec_core.tensors.retrieval.cells import Cells, build_cells, open_cells
@@ -155,7 +156,7 @@ def in_own_process(asked: Asked, kind: str, shard_bytes: int) -> Found:
 
 def search_once(asked: Asked, kind: str, shard_bytes: int) -> Found:
     """Lists of one batch of users; four of them before compile what is compiled, and are not timed."""
-    torch.set_num_threads(asked.threads)
+    set_up_cpu(asked.threads)
     vectors_at = MappedVectors(asked.file, NAME, shard_bytes=shard_bytes)
     started = time.perf_counter()
     small = compress_table(vectors_at, vectors_at.num_items) if kind == COMPRESSED else NO_ROWS

@@ -31,6 +31,7 @@ from benchmarks.report import write_report
 from benchmarks.timing import time_in_turns
 from benchmarks.workers import Command, workers
 from crossrec_core.errors import CrossRecError
+from crossrec_core.tensors.devices import set_up_cpu
 from crossrec_core.tensors.inputs.user_batch import Ragged
 from crossrec_core.tensors.retrieval.block_scores import BlockScores, Product
 from crossrec_core.tensors.retrieval.int8 import Int8Rows, compress_table
@@ -74,8 +75,7 @@ def main(
     environments: Annotated[Path, typer.Option(help="where these lie")] = Path(".cache/peers"),
 ) -> None:
     """Check the lists against brute force, time all contenders in turns at every size, and print medians."""
-    if threads:
-        torch.set_num_threads(threads)
+    set_up_cpu(threads or torch.get_num_threads())
     check_against_brute_force(make_problem(users=200, items=3000, width=8, seen=seen, n=n, whole_numbers=True))
     runs = []
     for size, dimensions in product(items, width):

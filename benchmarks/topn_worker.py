@@ -13,9 +13,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout without installing
 
 from benchmarks.topn_kernel import Problem, compress, select, select_compressed
+from crossrec_core.tensors.devices import set_up_cpu
 
 folder, n, part, num_parts, is_compressed = Path(sys.argv[1]), *(int(argument) for argument in sys.argv[2:])
-torch.set_num_threads(1)
+set_up_cpu(1)
 # Woken together, all would start on the core of whoever woke them, and move apart after some milliseconds only
 cores = sorted(os.sched_getaffinity(0))
 os.sched_setaffinity(0, {cores[part % len(cores)]})
