@@ -11,7 +11,7 @@ from torch import Tensor
 from crossrec_core.errors import CrossRecError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-KEPT_BYTES = 2**28
+KEPT_BYTES = 2**28  # blocks up to this size are kept, and as much free memory at the heap's end
 
 
 def pick_device(name: str) -> torch.device:

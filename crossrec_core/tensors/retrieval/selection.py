@@ -1,8 +1,8 @@
 """Blocks of scores in, the best of each row so far kept up to date: a compiled loop over scores that lie in the cache.
 
-Every row has a bar, above which lie N scores that it knows, and a pool of what was above the bar when it came. A pool
-that is full raises the bar and loses what is no longer above it. Nearly no score is above: one comparison each, sixteen
-at a time, says so, and eight answers are looked at as one whole number.
+Every row has a bar, on or above which lie N scores that it knows, and a pool of what was above the bar when it came.
+A pool that is full raises the bar and loses what is no longer above it. Nearly no score is above: one comparison each,
+sixteen at a time, says so, and eight answers are looked at as one whole number.
 
 B rows, V candidates of a block, N list length, M places of a pool.
 """
